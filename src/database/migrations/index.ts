@@ -1,0 +1,4 @@
+import type { Migration } from "../migrate.ts";
+
+/** In order. Append only. */
+export const migrations: readonly Migration[] = [];
