@@ -1,0 +1,23 @@
+// Permission as a value: what is asked, and the proof that it was granted.
+
+/** Values of condition keys, by lower-case-insensitive name (`ec2:Owner`). A list is a multi-valued key. Absent keys are left out. */
+export type ConditionKeys = Readonly<Record<string, string | readonly string[]>>;
+
+/** One question to the policies: may the caller do `action` to `resource`? */
+export interface ResourceCheck<Action extends string = string> {
+  /** `ec2:RunInstances`. */
+  readonly action: Action;
+  /** ARN, or `*` for actions that have no resource. */
+  readonly resource: string;
+  /** Condition keys of this resource in this call. Keys of the caller and of the request are added by the authoriser. */
+  readonly keys: ConditionKeys;
+}
+
+declare const granted: unique symbol;
+/**
+ * Proof that the policies said yes to `Action` (and to all else that the same call asked).
+ * Only `identity/authorize.ts` makes one. Whoever writes a row on a client's behalf asks for it.
+ */
+export interface Grant<Action extends string = string> {
+  readonly [granted]: Action;
+}

@@ -1,0 +1,45 @@
+// How an action of the API is declared. The pipeline (`server/pipeline.ts`) does the rest: it authenticates, decodes by the
+// schema, opens the audit entry, asks `resolve` what is touched, authorises every check, answers a DryRun, runs, encodes.
+import type { ConditionKeys, Grant, ResourceCheck } from "../model/access.ts";
+import type { RequestContext } from "./context.ts";
+
+/** What the pipeline must know before it may run the action. */
+export interface Resolution {
+  /** Every check must be granted; in the order in which a client hears of the first refusal. Never empty. */
+  readonly checks: readonly ResourceCheck[];
+  /** Resources for the audit record. Default: the ARNs of `checks`. */
+  readonly resources?: readonly AuditedResource[];
+  /** Accounts besides the caller's that get the event too: the owner of a shared image that is used. */
+  readonly recipients?: readonly string[];
+}
+
+export interface AuditedResource {
+  readonly arn: string;
+  /** CloudFormation's name for the type: `AWS::EC2::Ami`. */
+  readonly type: string;
+  readonly accountId: string;
+}
+
+/**
+ * An action.
+ * @typeParam I  the SDK's input type
+ * @typeParam O  the SDK's output type (members that the wire does not carry, such as `$metadata`, are not asked for)
+ * @typeParam R  what `resolve` has loaded, handed to `run`
+ */
+export interface Operation<I, O, R extends Resolution = Resolution> {
+  /** The SDK's operation schema: `DeregisterImage$`. Names the action and drives codec and audit. */
+  readonly schema: unknown;
+  /** Writes get a durable audit entry before they run; reads are recorded before they are answered. */
+  readonly access: "read" | "write";
+  /** Loads what the call names and says what it needs permission for. Changes nothing. Runs before authorisation. */
+  resolve(ctx: RequestContext, input: I): Promise<R>;
+  run(ctx: RequestContext, input: I, resolved: R, grant: Grant): Promise<O>;
+}
+
+/** Declares an action; only ties the types together. */
+export const operation = <I, O, R extends Resolution>(declaration: Operation<I, O, R>): Operation<I, O, R> => declaration;
+
+/** A resolution for actions without resources, as nearly all Describes are. */
+export const onAnything = (action: string, keys: ConditionKeys = {}): Resolution => ({
+  checks: [{ action, resource: "*", keys }],
+});
