@@ -3,7 +3,7 @@
 //
 // Writers are serialised in this process: SQLite has one writer anyway, and a rule that reads before it writes then
 // holds without retries. On PostgreSQL transactions are SERIALIZABLE and a conflict is tried again.
-import { Kysely, PostgresDialect, type Transaction } from "kysely";
+import { Kysely, PostgresDialect } from "kysely";
 import pg from "pg";
 import { chain } from "../base/errors.ts";
 import { migrate } from "./migrate.ts";
@@ -114,5 +114,3 @@ export function isUniqueViolation(error: unknown): boolean {
   if ("code" in error && error.code === "23505") return true;
   return chain(error).includes("UNIQUE constraint failed");
 }
-
-export type { Schema, Transaction };

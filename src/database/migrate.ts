@@ -25,7 +25,9 @@ export async function migrate<S>(db: Kysely<S>): Promise<void> {
     try {
       await db.transaction().execute(async (tx) => {
         await migration.up(tx as unknown as Kysely<unknown>);
-        await sql`insert into migrations (name, applied_at) values (${migration.name}, ${new Date().toISOString()})`.execute(tx);
+        await sql`insert into migrations (name, applied_at) values (${migration.name}, ${new Date().toISOString()})`.execute(
+          tx,
+        );
       });
     } catch (cause) {
       throw new Error(`migration ${migration.name}`, { cause });

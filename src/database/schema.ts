@@ -1,2 +1,4 @@
+import type { Ec2Tables } from "./tables/ec2.ts";
+
 /** Every table, by area: each file in `tables/` says what its rows hold. */
-export type Schema = Record<never, never>;
+export interface Schema extends Ec2Tables {}
