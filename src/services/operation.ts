@@ -37,7 +37,8 @@ export interface Operation<I, O, R extends Resolution = Resolution> {
 }
 
 /** Declares an action; only ties the types together. */
-export const operation = <I, O, R extends Resolution>(declaration: Operation<I, O, R>): Operation<I, O, R> => declaration;
+export const operation = <I, O, R extends Resolution>(declaration: Operation<I, O, R>): Operation<I, O, R> =>
+  declaration;
 
 /** A resolution for actions without resources, as nearly all Describes are. */
 export const onAnything = (action: string, keys: ConditionKeys = {}): Resolution => ({

@@ -1,0 +1,142 @@
+// Tags of EC2 resources. A tag belongs to the account that wrote it: who is merely given access never sees it.
+import { ApiError } from "../base/api-error.ts";
+import type { Region } from "../base/ids.ts";
+import type { Db } from "../database/database.ts";
+import type { ConditionKeys } from "./access.ts";
+
+export interface Tag {
+  readonly key: string;
+  readonly value: string;
+}
+
+/** EC2's name for what a tag hangs on: `image`, `snapshot`, `instance`, `volume`, `key-pair`, `security-group`… */
+export type TaggedType = string;
+
+export const MOST_TAGS = 50;
+const MOST_KEY_CHARS = 127;
+const MOST_VALUE_CHARS = 255;
+
+/** Tags by resource id, keys ascending. Resources without tags are absent. One query per 500 ids. */
+export async function tagsOf(db: Db, accountId: string, ids: readonly string[]): Promise<Map<string, Tag[]>> {
+  const found = new Map<string, Tag[]>();
+  for (let at = 0; at < ids.length; at += 500) {
+    const rows = await db
+      .selectFrom("tags")
+      .select(["resource_id", "key", "value"])
+      .where("account_id", "=", accountId)
+      .where("resource_id", "in", ids.slice(at, at + 500))
+      .orderBy("resource_id")
+      .orderBy("key")
+      .execute();
+    for (const row of rows) {
+      const tags = found.get(row.resource_id);
+      if (tags === undefined) found.set(row.resource_id, [{ key: row.key, value: row.value }]);
+      else tags.push({ key: row.key, value: row.value });
+    }
+  }
+  return found;
+}
+
+/**
+ * A client's tags, checked as EC2 checks them.
+ * @throws ApiError `InvalidParameterValue`, `TagLimitExceeded`
+ */
+export function parseTags(tags: readonly { Key?: string | undefined; Value?: string | undefined }[]): Tag[] {
+  const parsed = new Map<string, string>();
+  for (const { Key: key, Value: value = "" } of tags) {
+    if (key === undefined || key === "") {
+      throw new ApiError("InvalidParameterValue", "Tag key cannot be empty.");
+    }
+    if (/^aws:/i.test(key)) {
+      throw new ApiError(
+        "InvalidParameterValue",
+        `Tag keys starting with 'aws:' are reserved for internal use (${key}).`,
+      );
+    }
+    if (key.length > MOST_KEY_CHARS + 1) {
+      throw new ApiError(
+        "InvalidParameterValue",
+        `Tag key exceeds the maximum length of ${MOST_KEY_CHARS + 1} characters.`,
+      );
+    }
+    if (value.length > MOST_VALUE_CHARS + 1) {
+      throw new ApiError(
+        "InvalidParameterValue",
+        `Tag value exceeds the maximum length of ${MOST_VALUE_CHARS + 1} characters.`,
+      );
+    }
+    if (parsed.has(key)) throw new ApiError("InvalidParameterValue", `Duplicate tag key '${key}' specified.`);
+    parsed.set(key, value);
+  }
+  if (parsed.size > MOST_TAGS) {
+    throw new ApiError(
+      "TagLimitExceeded",
+      `The maximum number of Tags for a resource has been reached (${MOST_TAGS}).`,
+    );
+  }
+  return [...parsed].map(([key, value]) => ({ key, value }));
+}
+
+/**
+ * Writes tags over those that are there.
+ * @throws ApiError `TagLimitExceeded` when the resource would have more than 50
+ */
+export async function writeTags(
+  tx: Db,
+  owner: { readonly accountId: string; readonly region: Region },
+  resource: { readonly id: string; readonly type: TaggedType },
+  tags: readonly Tag[],
+): Promise<void> {
+  if (tags.length === 0) return;
+  await tx
+    .insertInto("tags")
+    .values(
+      tags.map((tag) => ({
+        resource_id: resource.id,
+        resource_type: resource.type,
+        account_id: owner.accountId,
+        region: owner.region,
+        key: tag.key,
+        value: tag.value,
+      })),
+    )
+    .onConflict((conflict) =>
+      conflict.columns(["resource_id", "account_id", "key"]).doUpdateSet((eb) => ({ value: eb.ref("excluded.value") })),
+    )
+    .execute();
+  const { count } = await tx
+    .selectFrom("tags")
+    .select((eb) => eb.fn.countAll<number>().as("count"))
+    .where("resource_id", "=", resource.id)
+    .where("account_id", "=", owner.accountId)
+    .executeTakeFirstOrThrow();
+  if (Number(count) > MOST_TAGS) {
+    throw new ApiError(
+      "TagLimitExceeded",
+      `The maximum number of Tags for a resource has been reached (${MOST_TAGS}).`,
+    );
+  }
+}
+
+/** Removes every tag of resources that are gone. */
+export async function dropTags(tx: Db, ids: readonly string[]): Promise<void> {
+  if (ids.length > 0) await tx.deleteFrom("tags").where("resource_id", "in", ids).execute();
+}
+
+/** Condition keys that a call with tags carries: `aws:RequestTag/K` and `aws:TagKeys`. */
+export function requestTagKeys(tags: readonly Tag[]): ConditionKeys {
+  const keys: Record<string, string | readonly string[]> = {};
+  for (const { key, value } of tags) keys[`aws:RequestTag/${key}`] = value;
+  if (tags.length > 0) keys["aws:TagKeys"] = tags.map((tag) => tag.key);
+  return keys;
+}
+
+/** Condition keys of a tagged resource: `aws:ResourceTag/K` and EC2's own `ec2:ResourceTag/K`. */
+export function resourceTagKeys(tags: readonly Tag[]): ConditionKeys {
+  const keys: Record<string, string> = {};
+  for (const { key, value } of tags) {
+    keys[`aws:ResourceTag/${key}`] = value;
+    keys[`ec2:ResourceTag/${key}`] = value;
+  }
+  return keys;
+}
