@@ -13,8 +13,8 @@ export interface Tag {
 export type TaggedType = string;
 
 export const MOST_TAGS = 50;
-const MOST_KEY_CHARS = 127;
-const MOST_VALUE_CHARS = 255;
+const MOST_KEY_CHARS = 128;
+const MOST_VALUE_CHARS = 256;
 
 /** Tags by resource id, keys ascending. Resources without tags are absent. One query per 500 ids. */
 export async function tagsOf(db: Db, accountId: string, ids: readonly string[]): Promise<Map<string, Tag[]>> {
@@ -53,16 +53,16 @@ export function parseTags(tags: readonly { Key?: string | undefined; Value?: str
         `Tag keys starting with 'aws:' are reserved for internal use (${key}).`,
       );
     }
-    if (key.length > MOST_KEY_CHARS + 1) {
+    if (key.length > MOST_KEY_CHARS) {
       throw new ApiError(
         "InvalidParameterValue",
-        `Tag key exceeds the maximum length of ${MOST_KEY_CHARS + 1} characters.`,
+        `Tag key exceeds the maximum length of ${MOST_KEY_CHARS} characters.`,
       );
     }
-    if (value.length > MOST_VALUE_CHARS + 1) {
+    if (value.length > MOST_VALUE_CHARS) {
       throw new ApiError(
         "InvalidParameterValue",
-        `Tag value exceeds the maximum length of ${MOST_VALUE_CHARS + 1} characters.`,
+        `Tag value exceeds the maximum length of ${MOST_VALUE_CHARS} characters.`,
       );
     }
     if (parsed.has(key)) throw new ApiError("InvalidParameterValue", `Duplicate tag key '${key}' specified.`);

@@ -1,7 +1,8 @@
-import type { Region } from "../base/ids.ts";
+import type { InstanceId, Region } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import type { Database } from "../database/database.ts";
 import type { Caller } from "../model/identity/caller.ts";
+import type { SnapshotStore } from "../storage/store.ts";
 
 /** What one request may use. Built by `server/pipeline.ts` once the caller is known. */
 export interface RequestContext {
@@ -17,5 +18,19 @@ export interface RequestContext {
 }
 
 /** The parts of Ingot that actions reach, as `main.ts` has built them. */
-// biome-ignore lint/suspicious/noEmptyInterface: grows with the parts that land
-export interface Parts {}
+export interface Parts {
+  readonly snapshots: SnapshotStore;
+  readonly host: HostControl;
+}
+
+/** This host's machines, as far as actions may touch them: rows say what should be, the reconciler makes it so. */
+export interface HostControl {
+  /** Rows have changed: compare them with the machines now. Returns at once, never throws. */
+  poke(): void;
+  /** The last bytes of the serial console, at most 64 KiB; empty when there was never a machine. */
+  readConsole(id: InstanceId): Promise<Buffer>;
+  /** PNG of the screen. @throws ApiError `IncorrectInstanceState` unless the machine runs */
+  screenshot(id: InstanceId): Promise<Buffer>;
+  /** @throws ApiError `InsufficientInstanceCapacity` when `memoryMib` more would not fit this host */
+  admit(request: { readonly memoryMib: number; readonly vcpus: number }): Promise<void>;
+}
