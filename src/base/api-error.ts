@@ -22,6 +22,7 @@ const STATUS = {
   IncompleteSignatureException: 400,
   IncorrectInstanceState: 400,
   IncorrectState: 400,
+  InsufficientFreeAddressesInSubnet: 400,
   InsufficientInstanceCapacity: 500,
   InternalError: 500,
   InternalFailure: 500,
