@@ -1,4 +1,5 @@
 import type { Ec2Tables } from "./tables/ec2.ts";
+import type { IdentityTables } from "./tables/identity.ts";
 
 /** Every table, by area: each file in `tables/` says what its rows hold. */
-export interface Schema extends Ec2Tables {}
+export interface Schema extends IdentityTables, Ec2Tables {}

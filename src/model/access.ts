@@ -11,6 +11,18 @@ export interface ResourceCheck<Action extends string = string> {
   readonly resource: string;
   /** Condition keys of this resource in this call. Keys of the caller and of the request are added by the authoriser. */
   readonly keys: ConditionKeys;
+  /** The resource's own policy, where it has one: a role's trust policy. Decides together with the caller's policies. */
+  readonly resourcePolicy?: ResourcePolicy;
+}
+
+/** A policy that hangs on a resource and names principals. */
+export interface ResourcePolicy {
+  /** The account that owns the resource. */
+  readonly accountId: string;
+  /** The document, as JSON text. */
+  readonly document: string;
+  /** Unique ids of the users and roles that it names, by ARN, from when it was written: a namesake made later is no match. */
+  readonly principalIds?: Readonly<Record<string, string>>;
 }
 
 declare const granted: unique symbol;
