@@ -1,5 +1,6 @@
 // How an action of the API is declared. The pipeline (`server/pipeline.ts`) does the rest: it authenticates, decodes by the
 // schema, opens the audit entry, asks `resolve` what is touched, authorises every check, answers a DryRun, runs, encodes.
+import type { StaticOperationSchema } from "@smithy/types";
 import type { ConditionKeys, Grant, ResourceCheck } from "../model/access.ts";
 import type { RequestContext } from "./context.ts";
 
@@ -22,23 +23,27 @@ export interface AuditedResource {
 
 /**
  * An action.
+ * @typeParam A  the permission that it is named after, `ec2:DeregisterImage`
  * @typeParam I  the SDK's input type
  * @typeParam O  the SDK's output type (members that the wire does not carry, such as `$metadata`, are not asked for)
  * @typeParam R  what `resolve` has loaded, handed to `run`
  */
-export interface Operation<I, O, R extends Resolution = Resolution> {
+export interface Operation<A extends string, I, O, R extends Resolution = Resolution> {
+  /** IAM's name for it. `resolve` asks for this permission, and mostly for others besides. */
+  readonly action: A;
   /** The SDK's operation schema: `DeregisterImage$`. Names the action and drives codec and audit. */
-  readonly schema: unknown;
+  readonly schema: StaticOperationSchema;
   /** Writes get a durable audit entry before they run; reads are recorded before they are answered. */
   readonly access: "read" | "write";
   /** Loads what the call names and says what it needs permission for. Changes nothing. Runs before authorisation. */
   resolve(ctx: RequestContext, input: I): Promise<R>;
-  run(ctx: RequestContext, input: I, resolved: R, grant: Grant): Promise<O>;
+  run(ctx: RequestContext, input: I, resolved: R, grant: Grant<A>): Promise<O>;
 }
 
 /** Declares an action; only ties the types together. */
-export const operation = <I, O, R extends Resolution>(declaration: Operation<I, O, R>): Operation<I, O, R> =>
-  declaration;
+export const operation = <const A extends string, I, O, R extends Resolution>(
+  declaration: Operation<A, I, O, R>,
+): Operation<A, I, O, R> => declaration;
 
 /** A resolution for actions without resources, as nearly all Describes are. */
 export const onAnything = (action: string, keys: ConditionKeys = {}): Resolution => ({
