@@ -1,0 +1,133 @@
+// Instances: what one is, the states that EC2 shows, and how the rows move.
+//
+//   pending → running → stopping → stopped → pending …        `desired` says where the owner wants it; the host's
+//      │         │                    │                        reconciler does it and moves `state`.
+//      └─────────┴→ shutting-down → terminated ←──┘
+import { ApiError } from "../base/api-error.ts";
+import type { InstanceId, NetworkInterfaceId, Region, SubnetId, VpcId } from "../base/ids.ts";
+import type { Db } from "../database/database.ts";
+import type { InstancesTable } from "../database/tables/ec2.ts";
+import type { ConditionKeys } from "./access.ts";
+import { resourceTagKeys, type Tag } from "./tags.ts";
+import type { Owner } from "./vpc.ts";
+
+export type InstanceState = InstancesTable["state"];
+
+/** EC2's number beside each state's name. */
+export const STATE_CODE: Readonly<Record<InstanceState, number>> = {
+  pending: 0,
+  running: 16,
+  "shutting-down": 32,
+  terminated: 48,
+  stopping: 64,
+  stopped: 80,
+};
+
+/** A row as read back. */
+export type Instance = Omit<InstancesTable, "reboots_asked" | "reboots_done"> & {
+  id: InstanceId;
+  region: Region;
+  vpc_id: VpcId;
+  subnet_id: SubnetId;
+  network_interface_id: NetworkInterfaceId;
+  reboots_asked: number;
+  reboots_done: number;
+};
+
+/** Hours after which EC2 forgets a terminated instance. */
+const TERMINATED_SHOWN_HOURS = 1;
+
+export const instanceNotFound = (ids: readonly string[]): ApiError =>
+  ids.length === 1
+    ? new ApiError("InvalidInstanceID.NotFound", `The instance ID '${ids[0]}' does not exist`)
+    : new ApiError("InvalidInstanceID.NotFound", `The instance IDs '${ids.join(", ")}' do not exist`);
+
+/**
+ * The owner's instances of these ids, in the order asked for.
+ * @throws ApiError `InvalidInstanceID.NotFound` naming all that are not there
+ */
+export async function instancesByIds(db: Db, owner: Owner, ids: readonly string[]): Promise<Instance[]> {
+  if (ids.length === 0) return [];
+  const rows = (await db
+    .selectFrom("instances")
+    .selectAll()
+    .where("account_id", "=", owner.accountId)
+    .where("region", "=", owner.region)
+    .where("id", "in", [...new Set(ids)])
+    .execute()) as Instance[];
+  const byId = new Map<string, Instance>(rows.map((row) => [row.id, row]));
+  const missing = ids.filter((id) => !byId.has(id));
+  if (missing.length > 0) throw instanceNotFound(missing);
+  return [...byId.values()].sort((a, b) => ids.indexOf(a.id) - ids.indexOf(b.id));
+}
+
+/** All instances that the owner still sees: terminated ones for an hour. Oldest first. */
+export async function instancesOf(db: Db, owner: Owner, now: Date): Promise<Instance[]> {
+  const shownSince = new Date(now.getTime() - TERMINATED_SHOWN_HOURS * 3600_000).toISOString();
+  const rows = await db
+    .selectFrom("instances")
+    .selectAll()
+    .where("account_id", "=", owner.accountId)
+    .where("region", "=", owner.region)
+    .where((eb) => eb.or([eb("state", "<>", "terminated"), eb("changed_at", ">", shownSince)]))
+    .orderBy("launched_at")
+    .orderBy("reservation_id")
+    .orderBy("launch_index")
+    .execute();
+  return rows as Instance[];
+}
+
+/** Security groups by instance id. */
+export async function groupsOf(db: Db, ids: readonly string[]): Promise<Map<string, { id: string; name: string }[]>> {
+  const groups = new Map<string, { id: string; name: string }[]>();
+  if (ids.length === 0) return groups;
+  const rows = await db
+    .selectFrom("instance_security_groups")
+    .innerJoin("security_groups", "security_groups.id", "instance_security_groups.group_id")
+    .select(["instance_security_groups.instance_id", "security_groups.id", "security_groups.name"])
+    .where("instance_security_groups.instance_id", "in", ids)
+    .orderBy("security_groups.id")
+    .execute();
+  for (const row of rows) {
+    const list = groups.get(row.instance_id) ?? [];
+    list.push({ id: row.id, name: row.name });
+    groups.set(row.instance_id, list);
+  }
+  return groups;
+}
+
+/** EC2's sentence for `StateTransitionReason`. */
+export const userInitiated = (what: "User initiated" | "User initiated shutdown", at: Date): string =>
+  `${what} (${at.toISOString().slice(0, 19).replace("T", " ")} GMT)`;
+
+/** What policies may ask of an instance. */
+export function instanceKeys(
+  instance: Pick<
+    Instance,
+    | "type"
+    | "zone"
+    | "region"
+    | "profile_arn"
+    | "http_tokens"
+    | "http_endpoint"
+    | "http_hop_limit"
+    | "ebs_optimized"
+    | "metadata_tags"
+  >,
+  tags: readonly Tag[],
+): ConditionKeys {
+  return {
+    "ec2:InstanceType": instance.type,
+    "ec2:AvailabilityZone": instance.zone,
+    "ec2:Region": instance.region,
+    "ec2:MetadataHttpTokens": instance.http_tokens,
+    "ec2:MetadataHttpEndpoint": instance.http_endpoint,
+    "ec2:MetadataHttpPutResponseHopLimit": String(instance.http_hop_limit),
+    "ec2:InstanceMetadataTags": instance.metadata_tags,
+    "ec2:EbsOptimized": String(instance.ebs_optimized === 1),
+    "ec2:Tenancy": "default",
+    "ec2:RootDeviceType": "ebs",
+    ...(instance.profile_arn === null ? {} : { "ec2:InstanceProfile": instance.profile_arn }),
+    ...resourceTagKeys(tags),
+  };
+}
