@@ -24,6 +24,7 @@ const STATUS = {
   IncorrectInstanceState: 400,
   IncorrectModificationState: 400,
   IncorrectState: 400,
+  InstanceLimitExceeded: 400,
   InsufficientFreeAddressesInSubnet: 400,
   InsufficientInstanceCapacity: 500,
   InternalError: 500,
