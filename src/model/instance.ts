@@ -7,7 +7,7 @@ import { ApiError } from "../base/api-error.ts";
 import type { InstanceId, NetworkInterfaceId, Region, SubnetId, VpcId } from "../base/ids.ts";
 import type { Db } from "../database/database.ts";
 import type { InstancesTable } from "../database/tables/ec2.ts";
-import type { ConditionKeys } from "./access.ts";
+import type { ConditionKeys, Grant } from "./access.ts";
 import { resourceTagKeys, type Tag } from "./tags.ts";
 import type { Owner } from "./vpc.ts";
 
@@ -130,4 +130,135 @@ export function instanceKeys(
     ...(instance.profile_arn === null ? {} : { "ec2:InstanceProfile": instance.profile_arn }),
     ...resourceTagKeys(tags),
   };
+}
+
+/** Why an instance is where it is, in EC2's two forms. */
+export interface StateChange {
+  readonly at: Date;
+  /** `StateTransitionReason`. */
+  readonly transitionReason: string;
+  /** `StateReason`; null clears it. */
+  readonly reason: { readonly code: string; readonly message: string } | null;
+}
+
+const reasonColumns = (change: StateChange) => ({
+  transition_reason: change.transitionReason,
+  state_reason_code: change.reason?.code ?? null,
+  state_reason_message: change.reason?.message ?? null,
+});
+
+/** The owner wants it stopped. `force`: without waiting for the guest. */
+export async function wantStopped(
+  _grant: Grant<"ec2:StopInstances">,
+  tx: Db,
+  instance: Instance,
+  force: boolean,
+  change: StateChange,
+): Promise<void> {
+  await tx
+    .updateTable("instances")
+    .set({ desired: "stopped", state: "stopping", force: force ? 1 : 0, ...reasonColumns(change) })
+    .where("id", "=", instance.id)
+    .execute();
+}
+
+/** The owner wants it to run again; it gets a new public address if it is to have one. */
+export async function wantStarted(
+  _grant: Grant<"ec2:StartInstances">,
+  tx: Db,
+  instance: Instance,
+  publicIp: string | null,
+  at: Date,
+): Promise<void> {
+  await tx
+    .updateTable("instances")
+    .set({
+      desired: "running",
+      state: "pending",
+      force: 0,
+      launched_at: at.toISOString(),
+      public_ip: publicIp,
+      ...reasonColumns({ at, transitionReason: "", reason: null }),
+    })
+    .where("id", "=", instance.id)
+    .execute();
+}
+
+export async function wantRebooted(
+  _grant: Grant<"ec2:RebootInstances">,
+  tx: Db,
+  ids: readonly InstanceId[],
+): Promise<void> {
+  await tx
+    .updateTable("instances")
+    .set((eb) => ({ reboots_asked: eb("reboots_asked", "+", 1) }))
+    .where("id", "in", ids)
+    .execute();
+}
+
+/** The owner wants it gone. */
+export async function wantTerminated(
+  _grant: Grant<"ec2:TerminateInstances">,
+  tx: Db,
+  instance: Instance,
+  change: StateChange,
+): Promise<void> {
+  await tx
+    .updateTable("instances")
+    .set({ desired: "terminated", state: "shutting-down", force: 1, ...reasonColumns(change) })
+    .where("id", "=", instance.id)
+    .execute();
+}
+
+/** The host says: its machine runs. Only a pending instance becomes running; a stop that came meanwhile stays. */
+export async function becameRunning(tx: Db, id: InstanceId, at: Date): Promise<void> {
+  await tx
+    .updateTable("instances")
+    .set({ state: "running", changed_at: at.toISOString() })
+    .where("id", "=", id)
+    .where("state", "=", "pending")
+    .execute();
+}
+
+/** The guest, or the host, ended it: what was not asked for is recorded with its reason. */
+export async function fellTo(
+  tx: Db,
+  id: InstanceId,
+  desired: "stopped" | "terminated",
+  change: StateChange,
+): Promise<void> {
+  await tx
+    .updateTable("instances")
+    .set({
+      desired,
+      state: desired === "stopped" ? "stopping" : "shutting-down",
+      ...reasonColumns(change),
+    })
+    .where("id", "=", id)
+    .where("desired", "=", "running")
+    .execute();
+}
+
+/** The host says: no machine is left of it. Its public address is free again. */
+export async function becameStopped(tx: Db, id: InstanceId, at: Date): Promise<void> {
+  await tx
+    .updateTable("instances")
+    .set({ state: "stopped", changed_at: at.toISOString(), public_ip: null, force: 0 })
+    .where("id", "=", id)
+    .where("desired", "=", "stopped")
+    .execute();
+}
+
+/** The host says: no machine is left of it, and it will not come back. Its addresses and groups are free again. */
+export async function becameTerminated(tx: Db, id: InstanceId, at: Date): Promise<void> {
+  await tx
+    .updateTable("instances")
+    .set({ state: "terminated", changed_at: at.toISOString(), public_ip: null })
+    .where("id", "=", id)
+    .execute();
+  await tx.deleteFrom("instance_security_groups").where("instance_id", "=", id).execute();
+}
+
+export async function rebootDone(tx: Db, id: InstanceId, count: number): Promise<void> {
+  await tx.updateTable("instances").set({ reboots_done: count }).where("id", "=", id).execute();
 }
