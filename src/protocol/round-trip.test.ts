@@ -1,0 +1,222 @@
+// Every operation of every service, both ways, against the SDK's own clients over HTTP: what a client was given must
+// reach us unchanged, and what we answer must reach the client unchanged. Values are random, from the schemas, with a
+// fixed seed; `SEED=n` tries another.
+
+import assert from "node:assert/strict";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { buffer } from "node:stream/consumers";
+import { after, before, describe, test } from "node:test";
+import * as cloudtrail from "@aws-sdk/client-cloudtrail";
+import * as ebs from "@aws-sdk/client-ebs";
+import * as ec2 from "@aws-sdk/client-ec2";
+import * as iam from "@aws-sdk/client-iam";
+import * as ssm from "@aws-sdk/client-ssm";
+import * as sts from "@aws-sdk/client-sts";
+import { NormalizedSchema } from "@smithy/core/schema";
+import type { StaticOperationSchema } from "@smithy/types";
+import { codecFor } from "./codec.ts";
+import { FRACTIONS, kindOf, membersOf, type Operation, operationOf } from "./schema.ts";
+import type { ServiceName, WireRequest, WireResponse } from "./wire.ts";
+
+const SEED = Number(process.env.SEED ?? 1);
+
+/** Mulberry32: small, seeded, good enough to vary values. */
+function randomFrom(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = state;
+    t = Math.imul(t ^ (t >>> 15), t | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+type Random = () => number;
+const below = (random: Random, n: number) => Math.floor(random() * n);
+
+const LETTERS = [..."abcXYZ019-_./:%+&=<>\"'\\ \n\té€😀{}[]#;,@~*?"];
+function randomText(random: Random): string {
+  const text = Array.from({ length: 1 + below(random, 8) }, () => LETTERS[below(random, LETTERS.length)]).join("");
+  // XML readers differ on white space at the edges; no real value has any.
+  return `a${text}z`;
+}
+const randomToken = (random: Random) => `t${below(random, 1e9).toString(36)}`;
+
+/** A random value of a schema. With `full`, no list or structure is empty: EC2's requests cannot say so. */
+function someOf(schema: NormalizedSchema, random: Random, full: boolean, owner: string, depth = 0): unknown {
+  const traits = schema.getMergedTraits();
+  switch (kindOf(schema)) {
+    case "string":
+      return traits.httpHeader === undefined ? randomText(random) : randomToken(random);
+    case "number":
+      return FRACTIONS.has(owner) ? below(random, 1e6) / 64 : below(random, 1e9);
+    case "boolean":
+      return random() < 0.5;
+    case "timestamp":
+      return new Date(1_700_000_000_000 + below(random, 1e9) * (random() < 0.5 ? 1000 : 1));
+    case "blob":
+      return Uint8Array.from({ length: full ? 1 + below(random, 9) : below(random, 9) }, () => below(random, 256));
+    case "list": {
+      const length = (depth > 6 ? 0 : below(random, 3)) + (full ? 1 : 0);
+      return Array.from({ length }, () => someOf(schema.getValueSchema(), random, full, "", depth + 1));
+    }
+    case "map": {
+      const pairs = Array.from({ length: below(random, 3) + (full ? 1 : 0) }, () => [
+        randomText(random),
+        someOf(schema.getValueSchema(), random, full, "", depth + 1),
+      ]);
+      return Object.fromEntries(pairs);
+    }
+    case "struct":
+      return structOf(schema, random, full, depth);
+  }
+}
+
+function structOf(schema: NormalizedSchema, random: Random, full: boolean, depth: number): Record<string, unknown> {
+  const members = membersOf(schema);
+  const result: Record<string, unknown> = {};
+  const chosen = schema.isUnionSchema() ? below(random, members.length) : -1;
+  members.forEach((member, index) => {
+    const nested = kindOf(member.schema) === "struct" || kindOf(member.schema) === "list";
+    const wanted =
+      chosen >= 0
+        ? index === chosen
+        : member.required ||
+          member.traits.idempotencyToken ||
+          member.traits.httpPayload ||
+          depth === 0 ||
+          random() < (nested ? 0.5 : 0.7);
+    if (!wanted || (nested && depth > 7 && !member.required)) return;
+    result[member.name] = someOf(member.schema, random, full, `${schema.getName()}.${member.name}`, depth + 1);
+  });
+  if (full && Object.keys(result).length === 0) {
+    const scalar = members.find((m) => kindOf(m.schema) !== "struct" && kindOf(m.schema) !== "list") ?? members[0];
+    if (scalar)
+      result[scalar.name] = someOf(scalar.schema, random, full, `${schema.getName()}.${scalar.name}`, depth + 1);
+  }
+  return result;
+}
+
+/** Bytes of every kind as hex, so that deepEqual compares content. */
+function plain(value: unknown): unknown {
+  if (value instanceof Uint8Array) return { bytes: Buffer.from(value).toString("hex") };
+  if (value instanceof Date || typeof value !== "object" || value === null) return value;
+  if (Array.isArray(value)) return value.map(plain);
+  return Object.fromEntries(
+    Object.entries(value)
+      .filter(([key, v]) => v !== undefined && key !== "$metadata")
+      .map(([key, v]) => [key, plain(v)]),
+  );
+}
+
+type AnyOperation = Operation<Record<string, unknown>, Record<string, unknown>>;
+
+function operationsOf(client: object): [AnyOperation, new (input: object) => never][] {
+  const exports: Record<string, unknown> = { ...client };
+  const found: [AnyOperation, new (input: object) => never][] = [];
+  for (const [name, value] of Object.entries(exports)) {
+    if (!name.endsWith("$") || !Array.isArray(value) || value[0] !== 9) continue;
+    const operation = operationOf<Record<string, unknown>, Record<string, unknown>>(
+      value as unknown as StaticOperationSchema,
+    );
+    const command = exports[`${operation.name}Command`];
+    assert.equal(typeof command, "function", `${operation.name} has a command`);
+    found.push([operation, command as new (input: object) => never]);
+  }
+  return found;
+}
+
+let answer: (request: WireRequest) => WireResponse;
+const server = createServer((message: IncomingMessage, reply: ServerResponse) => {
+  void (async () => {
+    const [path = "/", query = ""] = (message.url ?? "/").split(/\?(.*)/s);
+    const headers: Record<string, string> = {};
+    for (const [name, value] of Object.entries(message.headers)) headers[name] = String(value);
+    const {
+      status,
+      headers: out,
+      body,
+    } = answer({ method: message.method ?? "", path, query, headers, body: await buffer(message) });
+    reply.writeHead(status, out).end(body);
+  })().catch((error: unknown) => {
+    reply.writeHead(500).end(String(error));
+  });
+});
+
+let config: object;
+before(async () => {
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  config = {
+    region: "eu-test-1",
+    endpoint: `http://127.0.0.1:${port}`,
+    credentials: { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY" },
+    maxAttempts: 1,
+  };
+});
+after(() => {
+  server.close();
+  server.closeAllConnections();
+});
+
+interface AnyClient {
+  send(command: never): Promise<unknown>;
+  destroy(): void;
+}
+const SERVICES: readonly [ServiceName, object, () => AnyClient, number][] = [
+  ["ec2", ec2, () => new ec2.EC2Client(config), 823],
+  ["iam", iam, () => new iam.IAMClient(config), 180],
+  ["sts", sts, () => new sts.STSClient(config), 12],
+  ["cloudtrail", cloudtrail, () => new cloudtrail.CloudTrailClient(config), 60],
+  ["ssm", ssm, () => new ssm.SSMClient(config), 154],
+  ["ebs", ebs, () => new ebs.EBSClient(config), 6],
+];
+
+/** Members that the SDK's client adds by itself, or that have another form on its side. */
+const ADDED: Readonly<Record<string, readonly string[]>> = { CopySnapshot: ["PresignedUrl", "DestinationRegion"] };
+
+for (const [service, exports, open, count] of SERVICES) {
+  describe(service, () => {
+    const operations = operationsOf(exports);
+    test(`the SDK knows ${count} operations or more`, () => assert.ok(operations.length >= count));
+
+    test("inputs and outputs of every operation arrive unchanged", async (t) => {
+      const client = open();
+      t.after(() => client.destroy());
+      const codec = codecFor(service);
+      const failures: string[] = [];
+      const random = randomFrom(SEED);
+      for (const [operation, Command] of operations) {
+        const inputSchema = NormalizedSchema.of(operation.input);
+        const outputSchema = NormalizedSchema.of(operation.output);
+        const full = service === "ec2" || service === "iam" || service === "sts";
+        const input = inputSchema.isUnitSchema() ? {} : structOf(inputSchema, random, full, 0);
+        const output = outputSchema.isUnitSchema() ? {} : structOf(outputSchema, random, false, 0);
+        let received: unknown;
+        answer = (request) => {
+          assert.equal(codec.route(request).action, operation.name);
+          received = codec.decode(operation, request);
+          return codec.encode(operation, output, "req-1");
+        };
+        try {
+          const reply = (await client.send(new Command(input))) as Record<string, unknown>;
+          const ignore = new Set(ADDED[operation.name]);
+          const strip = (value: unknown) =>
+            Object.fromEntries(Object.entries(plain(value) as object).filter(([key]) => !ignore.has(key)));
+          assert.deepEqual(strip(received), strip(input), "input");
+          for (const [name, member] of Object.entries(reply)) {
+            if (member instanceof Object && "transformToByteArray" in member) {
+              reply[name] = await (member.transformToByteArray as () => Promise<Uint8Array>)();
+            }
+          }
+          assert.deepEqual(plain(reply), plain(output), "output");
+        } catch (error) {
+          failures.push(`${operation.name}: ${error instanceof Error ? error.message : String(error)}`);
+        }
+      }
+      assert.equal(failures.length, 0, `${failures.length} failed:\n${failures.slice(0, 5).join("\n")}`);
+    });
+  });
+}

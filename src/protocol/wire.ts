@@ -1,0 +1,56 @@
+// What crosses the wire, before anything is understood and after everything is decided.
+//
+// One request goes: `codecFor(service).route` (which action?) → `verify` in sigv4.ts (who?) → `decode` (the SDK's own
+// typed input) → … → `encode` or `encodeError`. Nothing here does I/O.
+
+import type { ApiError } from "../base/api-error.ts";
+import type { Operation } from "./schema.ts";
+
+/** The services we speak, by the name in a credential's scope. */
+export const SERVICES = ["ec2", "iam", "sts", "cloudtrail", "ssm", "ebs"] as const;
+export type ServiceName = (typeof SERVICES)[number];
+
+export interface WireRequest {
+  /** Upper case. */
+  readonly method: string;
+  /** As on the request line, up to `?`, still percent-encoded. */
+  readonly path: string;
+  /** What follows `?`, still percent-encoded; empty if nothing. */
+  readonly query: string;
+  /** Names in lower case; a repeated header's values joined with ", " as node:http does. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Buffer;
+}
+
+export interface WireResponse {
+  readonly status: number;
+  readonly headers: Record<string, string>;
+  readonly body: Buffer;
+}
+
+export interface Route {
+  /** The operation's name as the client gave it. Only rest services promise that it exists. */
+  readonly action: string;
+  /** The API version that the client asked for, if it said so. We answer all of them with the newest. */
+  readonly version?: string;
+}
+
+/** One service's way of writing requests and replies. Stateless; schemas are compiled at their first use and kept. */
+export interface ServiceCodec {
+  readonly service: ServiceName;
+  /**
+   * Which operation is meant.
+   * @throws ApiError `MissingAction`, `MalformedQueryString`, `UnknownOperationException`
+   */
+  route(request: WireRequest): Route;
+  /**
+   * The operation's input, as the SDK's client was given it. Members that the client did not send are absent.
+   * @throws ApiError in the service's own terms: `MissingParameter`, `InvalidParameterValue`, `UnknownParameter` and
+   *   `MalformedQueryString` (ec2), `ValidationError` (iam, sts), `SerializationException` and `ValidationException`
+   *   (json), `ValidationException` (ebs)
+   */
+  decode<Input, Output>(operation: Operation<Input, Output>, request: WireRequest): Input;
+  /** Members that are undefined or null are left out; an empty list is written as such. */
+  encode<Input, Output>(operation: Operation<Input, Output>, output: Output, requestId: string): WireResponse;
+  encodeError(error: ApiError, requestId: string): WireResponse;
+}
