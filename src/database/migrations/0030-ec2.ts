@@ -44,17 +44,22 @@ export const ec2: Migration = {
         where state in ('pending', 'available', 'disabled')`,
       `create index images_owner on images (account_id, region, created_at)`,
       `create index images_region on images (region, created_at)`,
+      `create index images_by_name on images (account_id, region, name)`,
       `create index images_pending on images (state) where state = 'pending'`,
       `create table image_permissions (
         image_id text not null references images (id), kind text not null, value text not null,
         primary key (image_id, kind, value))`,
       `create index image_permissions_value on image_permissions (kind, value)`,
+      `create table image_snapshots (
+        image_id text not null references images (id), snapshot_id text not null,
+        primary key (image_id, snapshot_id))`,
+      `create index image_snapshots_snapshot on image_snapshots (snapshot_id)`,
 
       `create table snapshots (
         id text primary key, account_id text not null, region text not null, volume_id text, description text not null,
         state text not null, state_message text, progress integer not null, size_gib integer not null,
         size_bytes bigint not null, started_at text not null, completed_at text, digest text, allocated_bytes bigint,
-        origin text not null, source_snapshot_id text, capture_group text not null, direct text)`,
+        origin text not null, source_snapshot_id text, capture_group text not null, direct text, lock text)`,
       `create index snapshots_owner on snapshots (account_id, region, started_at)`,
       `create index snapshots_volume on snapshots (volume_id)`,
       `create index snapshots_pending on snapshots (state) where state = 'pending'`,
@@ -98,6 +103,10 @@ export const ec2: Migration = {
       `create index volumes_owner on volumes (account_id, region)`,
       `create index volumes_instance on volumes (instance_id)`,
       `create index volumes_snapshot on volumes (snapshot_id)`,
+      `create table volume_modifications (
+        volume_id text primary key references volumes (id), account_id text not null, region text not null,
+        state text not null, status_message text, original text not null, target text not null,
+        started_at text not null, ended_at text)`,
       `create index volumes_moving on volumes (state) where state in ('creating', 'deleting')`,
 
       `create table tags (

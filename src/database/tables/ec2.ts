@@ -77,7 +77,7 @@ export interface ImagesTable {
   /** What RegisterImage was told; null: legacy-bios. */
   boot_mode: "legacy-bios" | "uefi" | "uefi-preferred" | null;
   root_device_name: string;
-  /** JSON: `BlockDevice[]` of model/images.ts. */
+  /** JSON: `BlockDevice[]` of model/block-device.ts. */
   block_devices: string;
   ena_support: Flag;
   sriov_net_support: string | null;
@@ -108,6 +108,12 @@ export interface ImagePermissionsTable {
   value: string;
 }
 
+/** The snapshots in a living image's mapping: what keeps them from being deleted. */
+export interface ImageSnapshotsTable {
+  image_id: string;
+  snapshot_id: string;
+}
+
 export interface SnapshotsTable {
   id: string;
   account_id: string;
@@ -133,6 +139,8 @@ export interface SnapshotsTable {
   capture_group: string;
   /** EBS direct: JSON of what StartSnapshot was told (parent, timeout, client token). */
   direct: string | null;
+  /** LockSnapshot: JSON of the lock. */
+  lock: string | null;
 }
 
 export interface SnapshotPermissionsTable {
@@ -164,6 +172,20 @@ export interface VolumesTable {
   force_detach: Flag;
   attached_at: string | null;
   delete_on_termination: Flag;
+}
+
+/** The last ModifyVolume of each volume. */
+export interface VolumeModificationsTable {
+  volume_id: string;
+  account_id: string;
+  region: string;
+  state: "modifying" | "optimizing" | "completed" | "failed";
+  status_message: string | null;
+  /** JSON: `VolumeShape` before and after. */
+  original: string;
+  target: string;
+  started_at: string;
+  ended_at: string | null;
 }
 
 export interface InstancesTable {
@@ -266,9 +288,11 @@ export interface Ec2Tables {
   key_pairs: KeyPairsTable;
   images: ImagesTable;
   image_permissions: ImagePermissionsTable;
+  image_snapshots: ImageSnapshotsTable;
   snapshots: SnapshotsTable;
   snapshot_permissions: SnapshotPermissionsTable;
   volumes: VolumesTable;
+  volume_modifications: VolumeModificationsTable;
   instances: InstancesTable;
   instance_security_groups: InstanceSecurityGroupsTable;
   tags: TagsTable;
