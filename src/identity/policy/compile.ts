@@ -1,0 +1,145 @@
+// From a checked document to its fast form. A statement is a row of tests over one question; a policy hands out only those
+// of its statements that can speak of the question's service.
+import { type ConditionTest, compileCondition } from "./conditions.ts";
+import type { Context } from "./context.ts";
+import { type DocumentKind, type Patterns, parsePolicy, type StatementDocument } from "./document.ts";
+import { type ArnParts, type ArnPattern, arnPattern, type Glob, glob } from "./pattern.ts";
+import { compilePrincipals, type PrincipalTest } from "./principal.ts";
+
+/** One question, prepared once for all statements. */
+export interface Question {
+  /** Lower case, `ec2:runinstances`. */
+  readonly action: string;
+  /** `ec2`. */
+  readonly service: string;
+  readonly resource: string;
+  /** `splitArn(resource)`. */
+  readonly resourceParts: ArnParts | null;
+  readonly context: Context;
+}
+
+export interface Statement {
+  /** Place in the document, from 0. */
+  readonly index: number;
+  readonly sid: string | null;
+  readonly effect: "Allow" | "Deny";
+  /** `null` in policies of identities. */
+  readonly principals: PrincipalTest | null;
+  /** Action, resource and conditions. */
+  matches(question: Question): boolean;
+  /** For explanations: action and resource match, whatever the conditions say. */
+  matchesButConditions(question: Question): boolean;
+}
+
+export interface CompiledPolicy {
+  readonly statements: readonly Statement[];
+  /** Those that may match an action of this service, in order. */
+  forService(service: string): readonly Statement[];
+}
+
+/**
+ * Parses, checks and compiles.
+ * @param principalIds  see `ResourcePolicy.principalIds`
+ * @throws ApiError `MalformedPolicyDocument`
+ */
+export function compilePolicy(
+  text: string,
+  kind: DocumentKind,
+  principalIds?: Readonly<Record<string, string>>,
+): CompiledPolicy {
+  const document = parsePolicy(text, kind);
+  const variables = document.version === "2012-10-17";
+  const compiled = document.statements.map((statement, index) => ({
+    statement: compileStatement(statement, index, variables, principalIds),
+    services: servicesOf(statement.actions),
+  }));
+  const statements = compiled.map(({ statement }) => statement);
+  const ofAny = compiled.filter(({ services }) => services === null).map(({ statement }) => statement);
+  const byService = new Map<string, readonly Statement[]>();
+  for (const { services } of compiled) {
+    for (const service of services ?? []) {
+      if (byService.has(service)) continue;
+      byService.set(
+        service,
+        compiled.filter((each) => each.services?.has(service) ?? true).map(({ statement }) => statement),
+      );
+    }
+  }
+  return { statements, forService: (service) => byService.get(service) ?? ofAny };
+}
+
+/** Services that the actions name; null when any could be meant. */
+function servicesOf(actions: Patterns): ReadonlySet<string> | null {
+  if (actions.negated) return null;
+  const services = new Set<string>();
+  for (const action of actions.patterns) {
+    if (action.startsWith("*")) return null;
+    services.add(action.slice(0, action.indexOf(":")).toLowerCase());
+  }
+  return services;
+}
+
+function compileStatement(
+  document: StatementDocument,
+  index: number,
+  variables: boolean,
+  principalIds: Readonly<Record<string, string>> | undefined,
+): Statement {
+  const action = actionTest(document.actions);
+  const resource = document.resources === null ? () => true : resourceTest(document.resources, variables);
+  const conditions = document.conditions.map(({ operator, key, values }) =>
+    compileCondition(operator, key, values, variables),
+  );
+  const met = conditionsTest(conditions);
+  return {
+    index,
+    sid: document.sid,
+    effect: document.effect,
+    principals: document.principals === null ? null : compilePrincipals(document.principals, principalIds),
+    matches: (question) => action(question.action) && resource(question) && met(question.context),
+    matchesButConditions: (question) => action(question.action) && resource(question),
+  };
+}
+
+function conditionsTest(conditions: readonly ConditionTest[]): ConditionTest {
+  const [only, second] = conditions;
+  if (only === undefined) return () => true;
+  if (second === undefined) return only;
+  return (context) => conditions.every((condition) => condition(context));
+}
+
+function actionTest({ negated, patterns }: Patterns): (action: string) => boolean {
+  const whole = new Set<string>();
+  const globs: Glob[] = [];
+  for (const text of patterns) {
+    const lower = text === "*:*" ? "*" : text.toLowerCase();
+    if (/[*?]/.test(lower)) globs.push(glob(lower));
+    else whole.add(lower);
+  }
+  if (globs.some((each) => each.everything)) return () => !negated;
+  const named = (action: string): boolean => {
+    if (whole.has(action)) return true;
+    for (const each of globs) if (each.matches(action)) return true;
+    return false;
+  };
+  return negated ? (action) => !named(action) : named;
+}
+
+function resourceTest({ negated, patterns }: Patterns, variables: boolean): (question: Question) => boolean {
+  if (patterns.includes("*")) return () => !negated;
+  const compiled = patterns.map((text) => arnPattern(text, variables));
+  if (!negated) {
+    return (question) => {
+      for (const each of compiled) if (names(each, question) === true) return true;
+      return false;
+    };
+  }
+  // A variable without a value in NotResource must not widen it to everything: the statement does not apply.
+  return (question) => compiled.every((each) => names(each, question) === false);
+}
+
+/** `null`: a variable has no value. */
+function names(pattern: ArnPattern, question: Question): boolean | null {
+  const fixed = pattern.fixed ?? pattern.resolve(question.context);
+  return fixed === null ? null : fixed.matches(question.resource, question.resourceParts);
+}
