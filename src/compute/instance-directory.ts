@@ -90,10 +90,10 @@ export function capturesOnDisk(directory: InstanceDirectory): SnapshotId[] {
   return [...found];
 }
 
-/** What only means something while a QEMU lives. The logs, UEFI variables and `machine.json` stay. */
+/** What only means something while a QEMU lives. The logs and UEFI variables stay. */
 export function removeRunFiles(directory: InstanceDirectory): void {
-  const { pid, qmp, qmpSpare, console, guestAgent, nbd, screenshot } = directory;
-  for (const file of [pid, qmp, qmpSpare, console, guestAgent, nbd, screenshot]) rmSync(file, { force: true });
+  const { spec, pid, qmp, qmpSpare, console, guestAgent, nbd, screenshot } = directory;
+  for (const file of [spec, pid, qmp, qmpSpare, console, guestAgent, nbd, screenshot]) rmSync(file, { force: true });
   for (const snapshotId of capturesOnDisk(directory)) {
     rmSync(fleeceFile(directory, snapshotId), { force: true });
     rmSync(captureFile(directory, snapshotId), { force: true });
