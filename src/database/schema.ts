@@ -1,5 +1,7 @@
+import type { AuditTables } from "./tables/audit.ts";
 import type { Ec2Tables } from "./tables/ec2.ts";
 import type { IdentityTables } from "./tables/identity.ts";
+import type { SsmTables } from "./tables/ssm.ts";
 
 /** Every table, by area: each file in `tables/` says what its rows hold. */
-export interface Schema extends IdentityTables, Ec2Tables {}
+export interface Schema extends IdentityTables, AuditTables, Ec2Tables, SsmTables {}
