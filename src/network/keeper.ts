@@ -1,0 +1,110 @@
+// Keeps one of the fabric's processes running: adopts the one that an earlier server started, starts it when there is
+// none, replaces it when its version is older than ours.
+import { setTimeout as delay } from "node:timers/promises";
+import type { Log } from "../base/log.ts";
+import { hello, PROCESS_VERSION } from "./control.ts";
+import { endProcess, findProcess, isAlive, logTail, type ProcessRecord, startDetached } from "./process-record.ts";
+
+/** Node starts in 50 ms here; a machine that boots ten guests at once may need long. */
+const READY_TIMEOUT_MS = 30_000;
+/** A process that ends at once is not started more often than this. */
+const MAX_BACKOFF_MS = 30_000;
+
+export interface Keeper {
+  /** Afterwards it runs and, where it has a socket, answers. Cheap when it does already. */
+  ensure(): Promise<void>;
+  pid(): number | null;
+  /** Ends it, and whatever an earlier server left under its name; `ensure` starts a new one. */
+  end(): Promise<void>;
+  close(): void;
+  stop(): Promise<void>;
+}
+
+export interface KeepOptions {
+  readonly directory: string;
+  readonly name: string;
+  readonly log: Log;
+  /** Where it answers `hello`; null for programs that are not ours. */
+  readonly socket: string | null;
+  /** Asked at each start: the namespace's holder may have changed. */
+  readonly argv: () => readonly string[];
+}
+
+export function keepProcess(options: KeepOptions): Keeper {
+  const { directory, name, log, socket } = options;
+  let record: ProcessRecord | null = null;
+  let closed = false;
+  let failures = 0;
+  let notBefore = 0;
+  let ensuring: Promise<void> | null = null;
+
+  async function ensure(): Promise<void> {
+    if (closed || (record !== null && isAlive(record))) return;
+    const died = record !== null;
+    const adopted = died ? null : findProcess(directory, name);
+    if (adopted !== null && (socket === null || (await isCurrent(socket)))) {
+      record = adopted;
+      return;
+    }
+    if (performance.now() < notBefore) return;
+    if (died) log.warn({ output: logTail(directory, name) }, `${name} ended; starting it again`);
+    await endProcess(directory, name, adopted);
+    await start();
+  }
+
+  async function start(): Promise<void> {
+    const { record: started, child } = await startDetached({ directory, name, argv: options.argv() });
+    // Notice at once, rather than at the next check. An adopted one is noticed at the check.
+    child.once("exit", () => {
+      if (record !== started) return; // ended by us
+      failures++;
+      notBefore = failures < 2 ? 0 : performance.now() + Math.min(MAX_BACKOFF_MS, 100 * 2 ** failures);
+      if (!closed && failures < 2) void once().catch(() => {});
+    });
+    record = started;
+    const giveUpAt = performance.now() + READY_TIMEOUT_MS;
+    while (socket !== null && !(await isCurrent(socket))) {
+      if (!isAlive(started)) throw new Error(`${name} ended at its start: ${logTail(directory, name)}`);
+      if (performance.now() > giveUpAt) throw new Error(`${name} does not answer: ${logTail(directory, name)}`);
+      await delay(5);
+    }
+    setTimeout(() => {
+      if (record === started && isAlive(started)) failures = 0;
+    }, MAX_BACKOFF_MS).unref();
+  }
+
+  function once(): Promise<void> {
+    ensuring ??= ensure().finally(() => {
+      ensuring = null;
+    });
+    return ensuring;
+  }
+
+  async function end(): Promise<void> {
+    const ending = record ?? findProcess(directory, name);
+    record = null;
+    await endProcess(directory, name, ending);
+  }
+
+  return {
+    ensure: once,
+    pid: () => (record !== null && isAlive(record) ? record.pid : null),
+    close: () => {
+      closed = true;
+    },
+    end,
+    async stop() {
+      closed = true;
+      await ensuring?.catch(() => {});
+      await end();
+    },
+  };
+}
+
+async function isCurrent(socket: string): Promise<boolean> {
+  try {
+    return (await hello(socket)).version >= PROCESS_VERSION;
+  } catch {
+    return false;
+  }
+}
