@@ -1,0 +1,141 @@
+// What a test of machines needs around it: a short temporary directory, a block server's stand-in, specs and launches,
+// and at the end nothing left.
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import { newId } from "../../src/base/ids.ts";
+import { silentLog } from "../../src/base/log.ts";
+import { launchMachine } from "../../src/compute/launch-machine.ts";
+import type { Machine, MachineState } from "../../src/compute/machine.ts";
+import { instanceUuid, type MachineSpec } from "../../src/compute/machine-spec.ts";
+import type { BlockExport, MachineDisk } from "../../src/model/disk.ts";
+import {
+  GUEST_COMMAND_LINE,
+  GUEST_DISK,
+  GUEST_DISK_BYTES,
+  GUEST_KERNEL,
+  GuestConsole,
+  prepareGuest,
+} from "./compute-guest.ts";
+
+export const skipGuests = prepareGuest() ?? false;
+
+export interface World {
+  readonly directory: string;
+  /** The guest's root disk, served by `qemu-nbd` as our block server serves a snapshot. */
+  readonly base: BlockExport;
+  rootDisk(): MachineDisk;
+  /** An empty volume of 32 MiB. */
+  emptyDisk(deviceName?: string): MachineDisk;
+  spec(over?: Partial<MachineSpec>): MachineSpec;
+  /** Launches; whatever becomes of it, its QEMU is gone when the test ends. */
+  launch(spec: MachineSpec): Promise<Machine>;
+  /** The console, once the guest has come up. */
+  console(spec: MachineSpec): Promise<GuestConsole>;
+  /** Ends a process of ours when the test ends. */
+  atEnd(action: () => unknown): void;
+}
+
+export async function startWorld(t: TestContext): Promise<World> {
+  const directory = mkdtempSync(join(tmpdir(), "ingot-compute-"));
+  const atEnd: (() => unknown)[] = [];
+  t.after(async () => {
+    for (const action of atEnd.reverse()) await action();
+    rmSync(directory, { recursive: true, force: true });
+  });
+  const socket = join(directory, "base");
+  const server = spawn(
+    "qemu-nbd",
+    ["--read-only", "-t", "-e", "16", "-k", socket, "-x", "root", "-f", "raw", GUEST_DISK],
+    { stdio: "inherit" },
+  );
+  atEnd.push(() => endProcess(server));
+  while (!existsSync(socket)) await new Promise((resolve) => setTimeout(resolve, 5));
+  const base = { socket, name: "root", bytes: GUEST_DISK_BYTES };
+  let machines = 0;
+
+  const world: World = {
+    directory,
+    base,
+    rootDisk() {
+      const volumeId = newId("volume");
+      return {
+        volumeId,
+        deviceName: "/dev/xvda",
+        bytes: GUEST_DISK_BYTES,
+        overlayPath: join(directory, `${volumeId}.qcow2`),
+        base,
+        root: true,
+      };
+    },
+    emptyDisk(deviceName = "/dev/sdf") {
+      const volumeId = newId("volume");
+      return {
+        volumeId,
+        deviceName,
+        bytes: 32 << 20,
+        overlayPath: join(directory, `${volumeId}.qcow2`),
+        base: null,
+        root: false,
+      };
+    },
+    spec(over = {}) {
+      const instanceId = newId("instance");
+      return {
+        instanceId,
+        uuid: instanceUuid(instanceId),
+        instanceType: "t3.nano",
+        directory: join(directory, `m${++machines}`),
+        vcpus: 1,
+        memoryMib: 128,
+        firmware: "bios",
+        disks: [world.rootDisk()],
+        nic: null,
+        directKernel: { path: GUEST_KERNEL, commandLine: GUEST_COMMAND_LINE },
+        accelerator: "tcg",
+        ...over,
+      };
+    },
+    async launch(spec) {
+      const machine = await launchMachine(spec, { log: silentLog });
+      atEnd.push(() => machine.kill());
+      return machine;
+    },
+    async console(spec) {
+      const guest = new GuestConsole(join(spec.directory, "con"));
+      atEnd.push(() => guest.close());
+      await guest.booted();
+      return guest;
+    },
+    atEnd: (action) => void atEnd.push(action),
+  };
+  return world;
+}
+
+async function endProcess(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = new Promise((resolve) => child.once("exit", resolve));
+  child.kill("SIGKILL");
+  await ended;
+}
+
+/** Resolves when the machine is in a state of that kind; rejects after two minutes. */
+export async function reached<K extends MachineState["kind"]>(
+  machine: Machine,
+  kind: K,
+): Promise<Extract<MachineState, { kind: K }>> {
+  const isIt = (state: { kind: string }): state is Extract<MachineState, { kind: K }> => state.kind === kind;
+  const now = machine.state();
+  if (isIt(now)) return now;
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`the machine is ${machine.state().kind}, never ${kind}`)), 120_000);
+    const stop = machine.onEvent((event) => {
+      if (!isIt(event)) return;
+      clearTimeout(timer);
+      stop();
+      resolve(event);
+    });
+  });
+}
