@@ -13,7 +13,7 @@ import {
 } from "./json-shapes.ts";
 import { missingMembers } from "./query.ts";
 import type { MissingName } from "./query-input.ts";
-import { readBoolean, readNumber, readTimestamp, writeTimestamp } from "./scalars.ts";
+import { readBoolean, readNumber, readQuery, readTimestamp, writeTimestamp } from "./scalars.ts";
 import { kindOf, type Member, membersOf, type Operation } from "./schema.ts";
 import type { Route, ServiceCodec, ServiceName, WireRequest, WireResponse } from "./wire.ts";
 
@@ -44,14 +44,10 @@ function matches(route: RestRoute, segments: readonly string[]): boolean {
 
 /** Query parameters by name. @throws ApiError when one occurs twice */
 function queryOf(request: WireRequest): ReadonlyMap<string, string> {
-  const query = new Map<string, string>();
-  for (const pair of request.query.split("&")) {
-    if (pair === "") continue;
-    const equals = pair.indexOf("=");
-    const name = percentDecode(equals === -1 ? pair : pair.slice(0, equals), "query string");
-    if (query.has(name)) throw invalid(`The query parameter ${name} occurs twice`);
-    query.set(name, percentDecode(equals === -1 ? "" : pair.slice(equals + 1), "query string"));
-  }
+  const pairs = readQuery(request.query);
+  if (pairs === undefined) throw invalid("The query string is not percent-encoded UTF-8");
+  const query = new Map(pairs);
+  if (query.size !== pairs.length) throw invalid("A query parameter occurs twice");
   return query;
 }
 

@@ -17,6 +17,7 @@ import { NormalizedSchema } from "@smithy/core/schema";
 import type { StaticOperationSchema } from "@smithy/types";
 import { codecFor } from "./codec.ts";
 import { FRACTIONS, kindOf, membersOf, type Operation, operationOf } from "./schema.ts";
+import { parseSignature, signingKeys, verifySignature } from "./sigv4.ts";
 import type { ServiceName, WireRequest, WireResponse } from "./wire.ts";
 
 const SEED = Number(process.env.SEED ?? 1);
@@ -145,6 +146,22 @@ const server = createServer((message: IncomingMessage, reply: ServerResponse) =>
   });
 });
 
+const SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+const keys = signingKeys(10);
+
+/** These are how one gets credentials: nobody signs them. */
+const UNSIGNED: ReadonlySet<string> = new Set(["AssumeRoleWithSAML", "AssumeRoleWithWebIdentity"]);
+
+/** PutSnapshotBlock's body goes unsigned. */
+function assertSignedBy(request: WireRequest, service: ServiceName, action: string): void {
+  const parsed = parseSignature(request);
+  if (UNSIGNED.has(action)) return assert.ok(parsed.kind === "fault" && parsed.reason === "missing");
+  assert.ok(parsed.kind === "signature");
+  assert.equal(parsed.service, service);
+  const allowUnsignedPayload = service === "ebs";
+  assert.equal(verifySignature(parsed, SECRET, request, new Date(), { keys, allowUnsignedPayload }), undefined);
+}
+
 let config: object;
 before(async () => {
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -152,7 +169,7 @@ before(async () => {
   config = {
     region: "eu-test-1",
     endpoint: `http://127.0.0.1:${port}`,
-    credentials: { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY" },
+    credentials: { accessKeyId: "AKIDEXAMPLE", secretAccessKey: SECRET },
     maxAttempts: 1,
   };
 });
@@ -196,6 +213,7 @@ for (const [service, exports, open, count] of SERVICES) {
         const output = outputSchema.isUnitSchema() ? {} : structOf(outputSchema, random, false, 0);
         let received: unknown;
         answer = (request) => {
+          assertSignedBy(request, service, operation.name);
           assert.equal(codec.route(request).action, operation.name);
           received = codec.decode(operation, request);
           return codec.encode(operation, output, "req-1");

@@ -79,3 +79,21 @@ export function readUtf8(bytes: Uint8Array): string | undefined {
     return undefined;
   }
 }
+
+/** Names and values of a raw query string, decoded (`+` is a space, as in forms); undefined if they are not UTF-8. */
+export function readQuery(query: string): [string, string][] | undefined {
+  const pairs: [string, string][] = [];
+  if (!query.isWellFormed()) return undefined;
+  try {
+    for (const pair of query.split("&")) {
+      if (pair === "") continue;
+      const equals = pair.indexOf("=");
+      const name = equals === -1 ? pair : pair.slice(0, equals);
+      const value = equals === -1 ? "" : pair.slice(equals + 1);
+      pairs.push([decodeURIComponent(name.replaceAll("+", " ")), decodeURIComponent(value.replaceAll("+", " "))]);
+    }
+  } catch {
+    return undefined;
+  }
+  return pairs;
+}
