@@ -143,6 +143,15 @@ export class Machine {
     return { by: off ? "guest" : "force" };
   }
 
+  /**
+   * Presses the power button and waits until the guest is off or `timeoutMs` has passed. QEMU stays, so that a capture can
+   * be begun of what the guest has left; `reset` starts it again.
+   * @returns whether the guest is off
+   */
+  shutDownGuest(options: { readonly timeoutMs: number }): Promise<boolean> {
+    return this.#pressUntilOff(options.timeoutMs);
+  }
+
   /** As the reset button. A machine that is off, paused or panicked runs again. */
   async reset(): Promise<void> {
     this.#askedOff = false;
