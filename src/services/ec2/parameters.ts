@@ -17,7 +17,11 @@ export function required<T>(value: T | undefined, name: string): T {
 }
 
 /** @throws ApiError `InvalidParameterValue` */
-export function oneOf<T extends string>(text: string | undefined, allowed: readonly T[], name: string): T | undefined {
+export function oneOf<const T extends string>(
+  text: string | undefined,
+  allowed: readonly T[],
+  name: string,
+): T | undefined {
   if (text === undefined || text === "") return undefined;
   const found = allowed.find((value) => value === text);
   if (found === undefined) throw invalidValue(name, text, `Valid values are: ${allowed.join(", ")}.`);
