@@ -1,0 +1,244 @@
+// `ingot/tiny`: a distribution's cloud kernel, busybox, dropbear, and the few scripts in images/tiny/root.
+import { readdir, readFile, writeFile } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { MIB } from "../base/units.ts";
+import type { DiskIdentity } from "./disk.ts";
+import type { Distribution } from "./distribution.ts";
+import { isElf, moduleDependencies, neededLibraries, plainModule } from "./elf.ts";
+import { FileTree, treePath } from "./file-tree.ts";
+import type { PackageRequest } from "./packages.ts";
+import { run } from "./program.ts";
+import { mergedPath } from "./unpack.ts";
+
+export const TINY = {
+  name: "ingot/tiny",
+  description: "A small Linux: the distribution's cloud kernel, busybox and dropbear. Log in as ec2-user.",
+  /** A whole GiB, so that the smallest volume has nothing to grow. */
+  bytes: 1024 * MIB,
+  efiBytes: 4 * MIB,
+  // Fixed, so that two builds are equal. Volumes made from one image share them anyway.
+  identity: {
+    diskGuid: "1d6b2c4e-0e0a-4b6e-9c5e-5a1f0f7b1a00",
+    biosGuid: "1d6b2c4e-0e0a-4b6e-9c5e-5a1f0f7b1a14",
+    efiGuid: "1d6b2c4e-0e0a-4b6e-9c5e-5a1f0f7b1a15",
+    rootGuid: "1d6b2c4e-0e0a-4b6e-9c5e-5a1f0f7b1a01",
+    filesystemUuid: "1d6b2c4e-0e0a-4b6e-9c5e-5a1f0f7b1af5",
+    efiSerial: 0x1d6b2c4e,
+  } satisfies DiskIdentity,
+} as const;
+
+export const tinyPackages = ({ kernel }: Distribution): PackageRequest => ({
+  packages: [
+    "busybox-static",
+    "dropbear-bin",
+    "e2fsprogs",
+    "fdisk",
+    "openssh-sftp-server",
+    // For this machine, not for the image: they make its boot loader.
+    "grub-common",
+    "grub-pc-bin",
+    "grub-efi-amd64-bin",
+  ],
+  kernel,
+});
+
+/** Programs that busybox does not have. dropbear runs sftp-server for scp and sftp. */
+const PROGRAMS = [
+  "usr/sbin/dropbear",
+  "usr/bin/dropbearkey",
+  "usr/bin/dbclient",
+  "usr/lib/openssh/sftp-server",
+  "usr/sbin/sfdisk",
+  "usr/sbin/resize2fs",
+];
+
+/** What a virtual machine of ours has, and the disk and network cards of other hypervisors that cost little. */
+const MODULES = [
+  "virtio_pci",
+  "virtio_net",
+  "virtio_blk",
+  "virtio_balloon",
+  "virtio_rng",
+  "virtio_console",
+  "evdev",
+  "button",
+  "pvpanic_pci",
+];
+
+/**
+ * `console` last: what speaks to /dev/console is read through GetConsoleOutput.
+ * `io_timeout`: a disk whose server is away must wait, not be reset (reference: 30 s aborts, then the guest freezes).
+ */
+export const tinyCommandLine = (rootGuid: string): string =>
+  [
+    `root=PARTUUID=${rootGuid}`,
+    "rw rootwait rootfstype=ext4",
+    "console=tty0 console=ttyS0,115200",
+    "nvme_core.io_timeout=4294967295",
+    "net.ifnames=0",
+  ].join(" ");
+
+export interface TinySystem {
+  readonly tree: FileTree;
+  readonly kernel: Buffer;
+  readonly kernelVersion: string;
+  readonly commandLine: string;
+}
+
+/** Puts the system together from unpacked packages. `unpacked` is a tree of all of them, merged (`/bin` is `/usr/bin`). */
+export async function tinySystem(
+  unpacked: FileTree,
+  overlayDirectory: string,
+  options: { readonly modified: number; readonly scratchDirectory: string; readonly system: string },
+): Promise<TinySystem> {
+  const { modified, scratchDirectory } = options;
+  const tree = new FileTree(modified);
+  for (const path of ["usr/bin", "usr/sbin", "usr/lib", "usr/lib64"]) tree.directory(path);
+  for (const name of ["bin", "sbin", "lib", "lib64"]) tree.symlink(name, `usr/${name}`);
+  for (const path of ["boot/grub", "dev", "etc/dropbear", "home", "mnt", "opt", "proc", "run", "srv", "sys"]) {
+    tree.directory(path);
+  }
+  for (const path of ["usr/local/bin", "usr/local/sbin", "var/lib/cloud/data", "var/log", "var/spool"]) {
+    tree.directory(path);
+  }
+  tree.directory("root", 0o700);
+  tree.directory("home/ec2-user", 0o755, 1000);
+  tree.directory("lost+found", 0o700);
+  for (const path of ["tmp", "var/tmp"]) tree.directory(path, 0o1777);
+  tree.symlink("var/run", "/run");
+  tree.symlink("etc/mtab", "../proc/self/mounts");
+  // The kernel opens /dev/console before anything of ours mounts devtmpfs.
+  const device = { uid: 0, gid: 0, modified, mode: 0o600, kind: "character" } as const;
+  tree.set("dev/console", { ...device, major: 5, minor: 1 });
+  tree.set("dev/null", { ...device, mode: 0o666, major: 1, minor: 3 });
+
+  await addBusybox(tree, unpacked, options);
+  addPrograms(tree, unpacked);
+  const { kernel, version } = await addKernel(tree, unpacked, scratchDirectory);
+  await addOverlay(tree, overlayDirectory);
+  tree.file("etc/shadow", await readFile(join(overlayDirectory, "etc/shadow")), 0o600);
+  tree.file("etc/hostname", "localhost\n");
+  tree.file("etc/hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost\n");
+  tree.file("etc/resolv.conf", "");
+  tree.file(
+    "etc/os-release",
+    `ID=ingot-tiny\nNAME="Ingot tiny"\nPRETTY_NAME="Ingot tiny (packages of ${options.system})"\n`,
+  );
+
+  const commandLine = tinyCommandLine(TINY.identity.rootGuid);
+  tree.file("boot/vmlinuz", kernel, 0o600);
+  tree.file("boot/grub/grub.cfg", `linux /boot/vmlinuz ${commandLine}\nboot\n`);
+  return { tree, kernel, kernelVersion: version, commandLine };
+}
+
+function bytesOf(tree: FileTree, path: string): Buffer {
+  const entry = tree.get(path);
+  if (entry?.kind === "symlink") {
+    const target = entry.target.startsWith("/") ? entry.target : join("/", path, "..", entry.target);
+    return bytesOf(tree, mergedPath(treePath(target)));
+  }
+  if (entry?.kind !== "file" || !Buffer.isBuffer(entry.content)) throw new Error(`the packages hold no ${path}`);
+  return entry.content;
+}
+
+async function addBusybox(
+  tree: FileTree,
+  unpacked: FileTree,
+  { modified, scratchDirectory }: { readonly modified: number; readonly scratchDirectory: string },
+): Promise<void> {
+  const busybox = bytesOf(unpacked, "usr/bin/busybox");
+  tree.file("usr/bin/busybox", busybox, 0o755);
+  // It is static: it runs here as it will there, and knows best what it can do.
+  const program = join(scratchDirectory, "busybox");
+  await writeFile(program, busybox, { mode: 0o700 });
+  const applets = (await run(program, ["--list-full"])).trim().split("\n");
+  for (const applet of applets) {
+    const path = /^s?bin\//.test(applet) ? `usr/${applet}` : applet;
+    if (basename(path) !== "busybox" && path.startsWith("usr/")) tree.symlink(path, "/usr/bin/busybox");
+  }
+  tree.symlink("usr/sbin/init", "/usr/bin/busybox");
+  // Root has no password, so whoever may run su is root: the group wheel, as EC2's sudoers have it. SSH takes no
+  // passwords, the console refuses root (etc/securetty). A copy of its own, since a set-uid busybox with a busybox.conf
+  // that says the same crashes (1.35.0, walking the list that it read), and without one it would let everybody in.
+  const wheel = 10;
+  const su = { kind: "file", mode: 0o4750, uid: 0, gid: wheel, modified, content: busybox } as const;
+  tree.set("usr/bin/su", su);
+}
+
+/** Puts in the programs and whatever libraries they need, as the dynamic linker would find them. */
+function addPrograms(tree: FileTree, unpacked: FileTree): void {
+  const libraries = new Map<string, string>();
+  for (const [path] of unpacked) {
+    if (/^usr\/lib(64)?\/([^/]+-linux-gnu\/)?[^/]+\.so(\.|$)/.test(path)) libraries.set(basename(path), path);
+  }
+  const placed = new Set<string>();
+  const place = (path: string, target: string, mode: number): void => {
+    if (placed.has(target)) return;
+    placed.add(target);
+    const bytes = bytesOf(unpacked, path);
+    tree.file(target, bytes, mode);
+    if (!isElf(bytes)) return;
+    const needed = neededLibraries(bytes);
+    for (const name of needed.libraries) {
+      const library = libraries.get(name);
+      if (library === undefined) throw new Error(`${path} needs ${name}, which no package of the recipe has`);
+      place(library, `usr/lib/${name}`, 0o755);
+    }
+    if (needed.interpreter !== undefined) {
+      const linker = `usr/${needed.interpreter.replace(/^\//, "")}`;
+      place(libraries.get(basename(linker)) ?? linker, linker, 0o755);
+    }
+  };
+  for (const program of PROGRAMS) place(program, program, 0o755);
+}
+
+async function addKernel(tree: FileTree, unpacked: FileTree, scratchDirectory: string) {
+  const available = new Map<string, string>();
+  let version: string | undefined;
+  for (const [path] of unpacked) {
+    const kernel = /^boot\/vmlinuz-(.+)$/.exec(path);
+    if (kernel !== null) version = kernel[1];
+    const module = /\/([^/]+)\.ko(\.xz|\.zst)?$/.exec(path);
+    if (module !== null) available.set(module[1]!.replaceAll("-", "_"), path);
+  }
+  if (version === undefined) throw new Error("the packages hold no kernel");
+  const directory = `usr/lib/modules/${version}`;
+  const dependencies = new Map<string, { path: string; needs: string[] }>();
+  const add = async (name: string): Promise<void> => {
+    const path = available.get(name);
+    // Not there: built into this kernel.
+    if (path === undefined || dependencies.has(name)) return;
+    const module = await plainModule(path, bytesOf(unpacked, path), join(scratchDirectory, `${name}.ko`));
+    const needs = moduleDependencies(module);
+    const place = path.slice(path.indexOf("/kernel/") + 1).replace(/\.(xz|zst)$/, "");
+    dependencies.set(name, { path: place, needs });
+    tree.file(`${directory}/${place}`, module);
+    for (const need of needs) await add(need);
+  };
+  for (const name of MODULES) await add(name);
+
+  // depmod's format: each module's path, then all that it needs, the deepest last.
+  const all = (name: string): string[] => {
+    const { needs } = dependencies.get(name) ?? { needs: [] };
+    return [...new Set([...needs, ...needs.flatMap(all)])].filter((need) => dependencies.has(need));
+  };
+  const deepestLast = (names: string[]): string[] => names.sort((a, b) => all(b).length - all(a).length);
+  const lines = [...dependencies].map(([name, { path }]) => {
+    const needs = deepestLast(all(name)).map((need) => dependencies.get(need)!.path);
+    return `${path}:${needs.map((need) => ` ${need}`).join("")}\n`;
+  });
+  tree.file(`${directory}/modules.dep`, lines.sort().join(""));
+  return { kernel: bytesOf(unpacked, `boot/vmlinuz-${version}`), version };
+}
+
+/** The recipe's own files. Scripts are executable, whatever a checkout made of their mode. */
+async function addOverlay(tree: FileTree, directory: string): Promise<void> {
+  const names = await readdir(directory, { recursive: true, withFileTypes: true });
+  for (const name of names) {
+    if (!name.isFile()) continue;
+    const source = join(name.parentPath, name.name);
+    const content = await readFile(source);
+    const executable = content.subarray(0, 2).toString() === "#!";
+    tree.file(source.slice(directory.length), content, executable ? 0o755 : 0o644);
+  }
+}
