@@ -20,7 +20,7 @@ import { volumeSerial } from "./block-nodes.ts";
 import { addBitmap, bitmapAction, bitmapName, mergeBack, reconcileBitmaps } from "./dirty-bitmaps.ts";
 import { whileFrozen } from "./guest-agent.ts";
 import { captureFile, capturesOnDisk, fleeceFile, type InstanceDirectory } from "./instance-directory.ts";
-import { createQcow2 } from "./overlay.ts";
+import { createQcow2 } from "./qcow2.ts";
 import { type Qmp, QmpClosedError, QmpError } from "./qmp.ts";
 import type { QmpBlockNode, TransactionAction } from "./qmp-schema.ts";
 

@@ -1,0 +1,415 @@
+// One driver per instance: compares the row with the machine and acts, one thing after the other.
+//
+// Every step may be run again from its beginning: a server that dies in the middle leaves a row and a machine, and the
+// next one compares them anew. What can't wait (a termination, a forced stop) interrupts what is patient (a shutdown).
+import { join } from "node:path";
+import { chain, unreachable } from "../base/errors.ts";
+import type { InstanceId, VolumeId } from "../base/ids.ts";
+import type { MachineDisk } from "../model/disk.ts";
+import {
+  becameRunning,
+  becameStopped,
+  becameTerminated,
+  fellTo,
+  type Instance,
+  rebootDone,
+  type StateChange,
+} from "../model/instance.ts";
+import type { Nic } from "../model/nic.ts";
+import type { Volume } from "../model/volume.ts";
+import {
+  applyModifications,
+  releaseVolumes,
+  volumeAttached,
+  volumeBusy,
+  volumeDetached,
+  volumesOfInstance,
+} from "../model/volume-rows.ts";
+import type { HostParts } from "./host-parts.ts";
+import { baseOf, machineDirectory, overlayPath, volumeBytes } from "./host-rows.ts";
+import { findInstanceType } from "./instance-types.ts";
+import { adoptMachine, launchMachine, machineLastWords } from "./launch-machine.ts";
+import type { Machine, MachineEvent } from "./machine.ts";
+import type { CaptureRequest, MachineCapture } from "./machine-capture.ts";
+import { instanceUuid, type MachineSpec } from "./machine-spec.ts";
+
+/** EC2 gives a guest some minutes to shut down; a full Debian under TCG needs a few seconds. */
+const SHUTDOWN_LIMIT_MS = 120_000;
+/** After a step that failed for a reason that may pass (a full disk, a database away). */
+const RETRY_MS = 2_000;
+
+/** What the rows say of one instance. */
+export interface InstanceTarget {
+  readonly instance: Instance;
+  readonly volumes: readonly Volume[];
+  readonly nic: Nic | null;
+}
+
+export interface DriverOptions {
+  readonly parts: HostParts;
+  /** Something has happened that the rows should be compared for. */
+  readonly poke: () => void;
+  /** Resolves when no capture reads these volumes any more. */
+  readonly volumesFree: (ids: readonly VolumeId[]) => Promise<void>;
+}
+
+export class InstanceDriver {
+  readonly id: InstanceId;
+  readonly #parts: HostParts;
+  readonly #poke: () => void;
+  readonly #volumesFree: DriverOptions["volumesFree"];
+  readonly #directory: string;
+  readonly #tasks: (() => Promise<void>)[] = [];
+  #machine: Machine | null = null;
+  #target: InstanceTarget | null = null;
+  #busy = false;
+  #closed = false;
+  /** Ends the wait for a guest that takes its time. */
+  #patient = false;
+
+  constructor(id: InstanceId, options: DriverOptions) {
+    this.id = id;
+    this.#parts = options.parts;
+    this.#poke = options.poke;
+    this.#volumesFree = options.volumesFree;
+    this.#directory = machineDirectory(options.parts.directory, id);
+  }
+
+  get machine(): Machine | null {
+    return this.#machine;
+  }
+
+  /** Takes up the machine that an earlier server started, if it still runs. */
+  async adopt(): Promise<void> {
+    const machine = await adoptMachine(this.#directory, { log: this.#parts.log });
+    if (machine !== null) this.#hold(machine);
+  }
+
+  /** The rows say this now. Returns at once. */
+  converge(target: InstanceTarget): void {
+    this.#target = target;
+    const { desired, force } = target.instance;
+    if (this.#patient && (desired === "terminated" || (desired === "stopped" && force === 1))) {
+      this.#machine?.quit().catch((error) => this.#warn(error, "could not end a machine at once"));
+    }
+    void this.#work();
+  }
+
+  /**
+   * Begins a capture of the running machine, when its turn comes.
+   * @param reboot  shut the guest down for it, and start it again right after the instant
+   * @returns null when there is no machine: its disks can be read as they lie
+   */
+  beginCapture(requests: readonly CaptureRequest[], reboot: boolean): Promise<MachineCapture | null> {
+    return this.#enqueue(async () => {
+      const machine = this.#machine;
+      if (machine === null || machine.state().kind === "ended") return null;
+      if (!reboot || machine.state().kind !== "running") return machine.beginCapture(requests, { freeze: true });
+      this.#patient = true;
+      try {
+        await machine.shutDownGuest({ timeoutMs: SHUTDOWN_LIMIT_MS });
+        const capture = await machine.beginCapture(requests);
+        await machine.reset();
+        return capture;
+      } finally {
+        this.#patient = false;
+      }
+    });
+  }
+
+  /** Lets go: the machine runs on for the next server. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#machine?.release();
+    this.#machine = null;
+  }
+
+  #enqueue<T>(task: () => Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      this.#tasks.push(() => task().then(resolve, reject));
+      void this.#work();
+    });
+  }
+
+  async #work(): Promise<void> {
+    if (this.#busy) return;
+    this.#busy = true;
+    try {
+      while (!this.#closed) {
+        const target = this.#target;
+        const task = this.#tasks.shift();
+        if (task !== undefined) await task();
+        else if (target !== null) {
+          this.#target = null;
+          await this.#step(target);
+        } else break;
+      }
+    } catch (error) {
+      if (!this.#closed) {
+        this.#warn(error, "could not bring an instance where its owner wants it; trying again");
+        setTimeout(this.#poke, RETRY_MS).unref();
+      }
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  #step(target: InstanceTarget): Promise<void> {
+    const { desired } = target.instance;
+    switch (desired) {
+      case "running":
+        return this.#run(target);
+      case "stopped":
+        return this.#stop(target);
+      case "terminated":
+        return this.#terminate(target);
+      default:
+        return unreachable(desired);
+    }
+  }
+
+  async #run(target: InstanceTarget): Promise<void> {
+    const { instance } = target;
+    const machine = this.#machine;
+    if (machine === null) {
+      if (instance.state === "pending") await this.#launch(target);
+      else await this.#lost();
+      return;
+    }
+    const state = machine.state();
+    switch (state.kind) {
+      case "ended":
+        this.#machine = null;
+        if (instance.state === "pending") await this.#launch(target);
+        else await this.#lost(state.reason);
+        return;
+      case "off":
+        // Asked for, yet nobody waits: a server died between a shutdown and the start that was to follow.
+        if (state.asked) await machine.reset();
+        else await this.#guestShutDown(instance);
+        return;
+      case "panicked":
+      case "paused":
+      case "running":
+        if (instance.state === "pending") await this.#wrote((tx, at) => becameRunning(tx, instance.id, at));
+        await this.#changeVolumes(machine, target.volumes);
+        if (instance.reboots_asked > instance.reboots_done) await this.#reboot(machine, instance);
+        return;
+      default:
+        unreachable(state);
+    }
+  }
+
+  async #launch(target: InstanceTarget): Promise<void> {
+    const { instance } = target;
+    try {
+      await this.#volumesFree(target.volumes.map((volume) => volume.id));
+      this.#hold(await launchMachine(await this.#spec(target), { log: this.#parts.log }));
+    } catch (error) {
+      this.#warn(error, "an instance did not start");
+      // As EC2: what never ran is terminated, what had run before is stopped again. Either way it says why.
+      const first = instance.changed_at === instance.launched_at;
+      await this.#fell(first ? "terminated" : "stopped", {
+        code: "Server.InternalError",
+        message: `Server.InternalError: Internal error on launch: ${chain(error)}`,
+      });
+      return;
+    }
+    await this.#wrote(async (tx, at) => {
+      await becameRunning(tx, instance.id, at);
+      for (const volume of target.volumes) await volumeAttached(tx, volume.id);
+    });
+  }
+
+  async #spec({ instance, volumes: known, nic }: InstanceTarget): Promise<MachineSpec> {
+    const parts = this.#parts;
+    if (nic === null) throw new Error(`${instance.id} has no network interface`);
+    const type = findInstanceType(instance.type);
+    await parts.database.transaction((tx) =>
+      applyModifications(
+        tx,
+        known.map((volume) => volume.id),
+        parts.clock.now(),
+      ),
+    );
+    const volumes = await volumesOfInstance(parts.database.read, instance.id);
+    const disks = await Promise.all(volumes.map((volume) => this.#disk(volume)));
+    const attachment = await parts.network.addInstance(nic);
+    const directKernel = await this.#directKernel(instance);
+    return {
+      instanceId: instance.id,
+      uuid: instanceUuid(instance.id),
+      instanceType: instance.type,
+      directory: this.#directory,
+      vcpus: type.vcpus,
+      memoryMib: type.memoryMib,
+      firmware: instance.boot_mode === "uefi" ? "uefi" : "bios",
+      disks,
+      nic: { mac: nic.mac, attachment },
+      accelerator: parts.accelerator,
+      ...(directKernel === null ? {} : { directKernel }),
+      ...(parts.runAs === undefined ? {} : { runAs: parts.runAs }),
+    };
+  }
+
+  async #disk(volume: Volume): Promise<MachineDisk> {
+    const parts = this.#parts;
+    const base = baseOf(volume);
+    return {
+      volumeId: volume.id,
+      deviceName: volume.device_name ?? "",
+      bytes: volumeBytes(volume),
+      overlayPath: overlayPath(parts.directory, volume.id),
+      base: base === null ? null : await parts.storage.export(base),
+      root: volume.is_root === 1,
+    };
+  }
+
+  /**
+   * Ingot's own images can do without firmware and boot loader, which halves a boot under emulation. Only the first start
+   * does: afterwards the owner may have put another kernel on the disk, and what the disk holds is what boots.
+   */
+  async #directKernel(instance: Instance): Promise<{ path: string; commandLine: string } | null> {
+    if (instance.changed_at !== instance.launched_at || instance.boot_mode === "uefi") return null;
+    const row = await this.#parts.database.read
+      .selectFrom("images")
+      .select("direct_kernel")
+      .where("id", "=", instance.image_id)
+      .executeTakeFirst();
+    if (row?.direct_kernel == null) return null;
+    const kernel = JSON.parse(row.direct_kernel) as { readonly file: string; readonly commandLine: string };
+    return { path: join(this.#parts.directory, kernel.file), commandLine: kernel.commandLine };
+  }
+
+  async #reboot(machine: Machine, instance: Instance): Promise<void> {
+    this.#patient = true;
+    try {
+      await machine.reboot({ timeoutMs: SHUTDOWN_LIMIT_MS });
+    } catch (error) {
+      if (machine.state().kind !== "ended") throw error;
+    } finally {
+      this.#patient = false;
+    }
+    await this.#parts.database.transaction((tx) => rebootDone(tx, instance.id, instance.reboots_asked));
+  }
+
+  /** Volumes that come to, or leave, a machine that runs. */
+  async #changeVolumes(machine: Machine, volumes: readonly Volume[]): Promise<void> {
+    const parts = this.#parts;
+    for (const volume of volumes) {
+      if (volume.attachment === "attaching") {
+        await this.#volumesFree([volume.id]);
+        const present = await machine.disks();
+        if (!present.includes(volume.id)) await machine.attachDisk(await this.#disk(volume));
+        await parts.database.transaction((tx) => volumeAttached(tx, volume.id));
+      }
+      if (volume.attachment === "detaching" || (volume.attachment === "busy" && volume.force_detach === 1)) {
+        await this.#volumesFree([volume.id]);
+        try {
+          await machine.detachDisk(volume.id);
+          await parts.database.transaction((tx) => volumeDetached(tx, volume.id, parts.clock.now()));
+        } catch (error) {
+          this.#warn(error, "a guest does not let go of a volume");
+          await parts.database.transaction((tx) => volumeBusy(tx, volume.id));
+        }
+      }
+    }
+  }
+
+  async #stop({ instance, volumes }: InstanceTarget): Promise<void> {
+    const machine = this.#machine;
+    if (machine !== null && machine.state().kind !== "ended") {
+      // A capture that is under way reads from the machine: it is finished first.
+      await this.#volumesFree(volumes.map((volume) => volume.id));
+      this.#patient = true;
+      try {
+        if (instance.force === 1) await machine.quit();
+        else await machine.powerdown({ timeoutMs: SHUTDOWN_LIMIT_MS });
+      } finally {
+        this.#patient = false;
+      }
+    }
+    this.#machine = null;
+    if (instance.state === "stopped") return;
+    await this.#parts.network.removeInstance(instance.id);
+    await this.#wrote(async (tx, at) => {
+      for (const volume of await volumesOfInstance(tx, instance.id)) {
+        if (volume.attachment === "attaching") await volumeAttached(tx, volume.id);
+        else if (volume.attachment !== "attached") await volumeDetached(tx, volume.id, at);
+      }
+      await becameStopped(tx, instance.id, at);
+    });
+  }
+
+  async #terminate({ instance, volumes }: InstanceTarget): Promise<void> {
+    const machine = this.#machine;
+    if (machine !== null && machine.state().kind !== "ended") {
+      if (machine.state().kind === "running") await machine.pause();
+      await this.#volumesFree(volumes.map((volume) => volume.id));
+      await machine.quit();
+    }
+    this.#machine = null;
+    await this.#volumesFree(volumes.map((volume) => volume.id));
+    await this.#parts.network.removeInstance(instance.id);
+    await this.#wrote(async (tx, at) => {
+      await releaseVolumes(tx, instance.id, at);
+      await becameTerminated(tx, instance.id, at);
+    });
+    this.#poke();
+  }
+
+  /** The machine is gone and nobody asked for it: the host was restarted, or QEMU died. */
+  async #lost(reason?: string): Promise<void> {
+    const words = reason ?? (await machineLastWords(this.#directory));
+    await this.#fell("stopped", {
+      code: "Server.InternalError",
+      message: `Server.InternalError: The machine ended unexpectedly${words === "" ? "" : `: ${words}`}`,
+    });
+  }
+
+  #guestShutDown(instance: Instance): Promise<void> {
+    return this.#fell(instance.shutdown_behavior === "terminate" ? "terminated" : "stopped", {
+      code: "Client.InstanceInitiatedShutdown",
+      message: "Client.InstanceInitiatedShutdown: Instance initiated shutdown",
+    });
+  }
+
+  async #fell(desired: "stopped" | "terminated", reason: NonNullable<StateChange["reason"]>): Promise<void> {
+    await this.#wrote((tx, at) =>
+      fellTo(tx, this.id, desired, { at, transitionReason: reason.message.slice(0, 1000), reason }),
+    );
+    this.#poke();
+  }
+
+  async #wrote(work: (tx: Parameters<typeof becameRunning>[0], at: Date) => Promise<void>): Promise<void> {
+    const at = this.#parts.clock.now();
+    await this.#parts.database.transaction((tx) => work(tx, at));
+  }
+
+  #hold(machine: Machine): void {
+    this.#machine = machine;
+    machine.onEvent((event: MachineEvent) => {
+      switch (event.kind) {
+        case "off":
+        case "ended":
+        case "panicked":
+          this.#poke();
+          break;
+        case "disk-error":
+          this.#parts.log.warn({ instanceId: this.id, ...event }, "a guest's disk request failed");
+          break;
+        case "running":
+        case "paused":
+        case "reset":
+        case "detached":
+          break;
+        default:
+          unreachable(event);
+      }
+    });
+  }
+
+  #warn(error: unknown, message: string): void {
+    this.#parts.log.warn({ instanceId: this.id, error: chain(error) }, message);
+  }
+}
