@@ -1,6 +1,7 @@
 import type { InstanceId, Region } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import type { Database } from "../database/database.ts";
+import type { Identity } from "../identity/identity.ts";
 import type { Caller } from "../model/identity/caller.ts";
 import type { SnapshotStore } from "../storage/store.ts";
 
@@ -19,6 +20,7 @@ export interface RequestContext {
 
 /** The parts of Ingot that actions reach, as `main.ts` has built them. */
 export interface Parts {
+  readonly identity: Identity;
   readonly snapshots: SnapshotStore;
   readonly host: HostControl;
 }

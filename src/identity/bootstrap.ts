@@ -1,0 +1,106 @@
+// Accounts are made by the operator: with a root user's key, and an administrator so that nobody needs it.
+import { ApiError } from "../base/api-error.ts";
+import type { AccountId } from "../base/ids.ts";
+import { type Database, type Db, isUniqueViolation } from "../database/database.ts";
+import { newAccessKeyId, newAccountId, newSecretAccessKey, newUniqueId } from "../model/identity/ids.ts";
+import { sealedFor } from "./authenticate.ts";
+import type { MasterKey } from "./master-key.ts";
+import { seal } from "./seal.ts";
+
+export interface AccessKey {
+  readonly accessKeyId: string;
+  /** Shown once: only its sealed form is kept. */
+  readonly secretAccessKey: string;
+}
+
+export interface NewAccount {
+  readonly id: AccountId;
+  readonly root: AccessKey;
+  /** Of the user `admin`, with AdministratorAccess. */
+  readonly administrator: AccessKey & { readonly userName: string };
+}
+
+export const ADMINISTRATOR = "admin";
+
+/**
+ * Makes an account; all of it or nothing.
+ * @throws ApiError `EntityAlreadyExists` when the id is taken
+ */
+export async function createAccount(
+  parts: { readonly database: Database; readonly masterKey: MasterKey; readonly now: Date },
+  account: { readonly id?: AccountId; readonly name: string; readonly email: string },
+): Promise<NewAccount> {
+  const { database, masterKey, now } = parts;
+  const id = account.id ?? newAccountId();
+  const createdAt = now.toISOString();
+  try {
+    return await database.transaction(async (tx) => {
+      await tx
+        .insertInto("accounts")
+        .values({
+          id,
+          name: account.name,
+          email: account.email,
+          alias: null,
+          status: "ACTIVE",
+          generation: 1,
+          created_at: createdAt,
+        })
+        .execute();
+      const userId = newUniqueId("user");
+      await tx
+        .insertInto("users")
+        .values({
+          id: userId,
+          account_id: id,
+          name: ADMINISTRATOR,
+          name_key: ADMINISTRATOR,
+          path: "/",
+          boundary_arn: null,
+          tags: "{}",
+          created_at: createdAt,
+        })
+        .execute();
+      await tx
+        .insertInto("policy_attachments")
+        .values({
+          principal_id: userId,
+          policy_arn: "arn:aws:iam::aws:policy/AdministratorAccess",
+          account_id: id,
+          attached_at: createdAt,
+        })
+        .execute();
+      const root = await insertAccessKey(tx, masterKey, { account: id, userId: null, now });
+      const administrator = await insertAccessKey(tx, masterKey, { account: id, userId, now });
+      return { id, root, administrator: { ...administrator, userName: ADMINISTRATOR } };
+    });
+  } catch (error) {
+    if (!isUniqueViolation(error)) throw error;
+    throw new ApiError("EntityAlreadyExists", `Account ${id} already exists.`, { cause: error });
+  }
+}
+
+/** A new active key. The caller raises the account's generation. */
+export async function insertAccessKey(
+  tx: Db,
+  masterKey: MasterKey,
+  of: { readonly account: AccountId; readonly userId: string | null; readonly now: Date },
+): Promise<AccessKey> {
+  const accessKeyId = newAccessKeyId("AKIA", of.account);
+  const secretAccessKey = newSecretAccessKey();
+  await tx
+    .insertInto("access_keys")
+    .values({
+      id: accessKeyId,
+      account_id: of.account,
+      user_id: of.userId,
+      sealed_secret: seal(masterKey.derive("access key secrets"), secretAccessKey, sealedFor(accessKeyId)),
+      status: "Active",
+      created_at: of.now.toISOString(),
+      last_used_at: null,
+      last_used_service: null,
+      last_used_region: null,
+    })
+    .execute();
+  return { accessKeyId, secretAccessKey };
+}
