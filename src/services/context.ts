@@ -3,6 +3,7 @@ import type { Log } from "../base/log.ts";
 import type { Database } from "../database/database.ts";
 import type { Identity } from "../identity/identity.ts";
 import type { Caller } from "../model/identity/caller.ts";
+import type { PageTokens } from "../protocol/pages.ts";
 import type { SnapshotStore } from "../storage/store.ts";
 
 /** What one request may use. Built by `server/pipeline.ts` once the caller is known. */
@@ -23,6 +24,7 @@ export interface Parts {
   readonly identity: Identity;
   readonly snapshots: SnapshotStore;
   readonly host: HostControl;
+  readonly pages: PageTokens;
 }
 
 /** This host's machines, as far as actions may touch them: rows say what should be, the reconciler makes it so. */
