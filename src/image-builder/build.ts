@@ -8,7 +8,9 @@ import { fetchedPackages, fetchPackages, type Package, type PackageRequest } fro
 import { TINY, tinyPackages, tinySystem } from "./tiny.ts";
 import { unpack, writeOut } from "./unpack.ts";
 
-export type RecipeName = "tiny";
+const RECIPES = ["tiny"] as const;
+export type RecipeName = (typeof RECIPES)[number];
+export const isRecipe = (name: string): name is RecipeName => RECIPES.some((recipe) => recipe === name);
 
 export interface BuildOptions {
   /** Made when absent. Gets `disk.raw` and, where the recipe gives them, `vmlinuz` and `cmdline`. */
