@@ -1,0 +1,164 @@
+// From a blob's place to its bytes, every one of them checked: frame checksum (and tag) always, id where asked.
+import { systemCode } from "../base/errors.ts";
+import type { BlobIndex } from "./blob-index.ts";
+import type { Domain, FrameCipher } from "./encryption.ts";
+import {
+  CODEC_RAW,
+  CODEC_ZSTD,
+  DATA_FRAME,
+  DamageError,
+  FRAME_ENCRYPTED,
+  FRAME_HEADER_BYTES,
+  frameChecksum,
+  MANIFEST_FRAME,
+} from "./format.ts";
+import type { FrameCache } from "./frame-cache.ts";
+import type { BlobPlace } from "./index-segment.ts";
+import type { PackFiles } from "./pack-files.ts";
+import type { Codec } from "./zstd.ts";
+
+/** Decodes frames of packs. One per thread. */
+export class FrameDecoder {
+  readonly #codec: Codec;
+  readonly #domain: Domain;
+  readonly #ciphers = new Map<string, FrameCipher | null>();
+
+  constructor(codec: Codec, domain: Domain) {
+    this.#codec = codec;
+    this.#domain = domain;
+  }
+
+  /**
+   * Writes the plain bytes of a frame to the start of `into` and gives their number.
+   * @throws DamageError when it is not the frame that was written at this place of this pack
+   */
+  decode(pack: string, offset: number, frame: Buffer, into: Buffer): number {
+    const where = `pack ${pack}, frame at ${offset}`;
+    if (
+      frame.length < FRAME_HEADER_BYTES ||
+      frame.readUInt32LE(12) !== frameChecksum(Buffer.from(pack, "hex"), offset, frame)
+    ) {
+      throw new DamageError(`${where}: its checksum does not match`);
+    }
+    const plainBytes = frame.readUInt32LE(4);
+    let stored = frame.subarray(FRAME_HEADER_BYTES);
+    if (frame.readUInt32LE(8) !== stored.length || plainBytes > into.length) {
+      throw new DamageError(`${where}: its lengths make no sense`);
+    }
+    if (frame[3]! & FRAME_ENCRYPTED) {
+      const cipher = this.#cipher(pack);
+      if (cipher === null) throw new Error(`${where} is encrypted and this store was opened without its key`);
+      stored = cipher.open(stored, offset, frame);
+    }
+    const plain = into.subarray(0, plainBytes);
+    if (frame[2] === CODEC_ZSTD) this.#codec.decompress(stored, plain);
+    else if (frame[2] === CODEC_RAW && stored.length === plainBytes) stored.copy(plain);
+    else throw new DamageError(`${where}: unknown codec ${frame[2]}`);
+    return plainBytes;
+  }
+
+  #cipher(pack: string): FrameCipher | null {
+    let cipher = this.#ciphers.get(pack);
+    if (cipher === undefined) {
+      cipher = this.#domain.cipher(pack);
+      if (this.#ciphers.size > 1024) this.#ciphers.clear();
+      this.#ciphers.set(pack, cipher);
+    }
+    return cipher;
+  }
+}
+
+export interface BlobReaderOptions {
+  readonly index: BlobIndex;
+  readonly packs: PackFiles;
+  readonly codec: Codec;
+  readonly domain: Domain;
+  /** Of frames of chunks. */
+  readonly cache: FrameCache;
+}
+
+export class BlobReader {
+  readonly index: BlobIndex;
+  readonly packs: PackFiles;
+  readonly #decoder: FrameDecoder;
+  readonly #domain: Domain;
+  readonly #cache: FrameCache;
+  readonly #packNumbers = new Map<string, number>();
+  readonly #manifestFrame = Buffer.allocUnsafeSlow(MANIFEST_FRAME);
+
+  constructor(options: BlobReaderOptions) {
+    this.index = options.index;
+    this.packs = options.packs;
+    this.#decoder = new FrameDecoder(options.codec, options.domain);
+    this.#domain = options.domain;
+    this.#cache = options.cache;
+  }
+
+  /** The cache's key for a frame. */
+  frameKey(pack: string, offset: number): number {
+    let number = this.#packNumbers.get(pack);
+    if (number === undefined) {
+      number = this.#packNumbers.size;
+      this.#packNumbers.set(pack, number);
+    }
+    return number * 2 ** 32 + offset;
+  }
+
+  cachedFrame(key: number): Buffer | undefined {
+    return this.#cache.get(key);
+  }
+
+  /**
+   * Puts a frame of chunks into the cache and gives a view of it: copy from it before the next await.
+   * @throws DamageError; Error with code ENOENT when the pack is gone (look up again)
+   */
+  loadFrame(pack: string, offset: number, bytes: number, key: number): Buffer | Promise<Buffer> {
+    const raw = this.packs.read(pack, offset, bytes);
+    const decode = (frame: Buffer): Buffer =>
+      this.#cache.get(key) ?? this.#cache.put(key, (slot) => this.#decoder.decode(pack, offset, frame, slot));
+    return raw instanceof Promise ? raw.then(decode) : decode(raw);
+  }
+
+  /** Where a blob is, after looking at new index segments if need be. @throws DamageError when no index knows it */
+  place(id: Buffer, at = 0): BlobPlace {
+    let place = this.index.find(id, at);
+    if (place === undefined) {
+      this.index.refresh();
+      place = this.index.find(id, at);
+    }
+    if (place === undefined) {
+      throw new DamageError(`blob ${id.toString("hex", at, at + 32)} is in no index: rebuild the index, or it is lost`);
+    }
+    return place;
+  }
+
+  /** A copy of a blob's bytes, proven by its id. @throws DamageError */
+  async blob(id: Buffer): Promise<Buffer> {
+    for (let attempt = 0; ; attempt++) {
+      const place = this.place(id);
+      try {
+        const raw = this.packs.read(place.pack, place.frameOffset, place.frameBytes);
+        const frame = raw instanceof Promise ? await raw : raw;
+        const length = this.#decoder.decode(place.pack, place.frameOffset, frame, this.#manifestFrame);
+        if (place.offset + place.bytes > length)
+          throw new DamageError(`pack ${place.pack}: a blob ends after its frame`);
+        const bytes = Buffer.from(this.#manifestFrame.subarray(place.offset, place.offset + place.bytes));
+        if (!this.#domain.blobId(bytes).equals(id)) {
+          throw new DamageError(`pack ${place.pack}, frame at ${place.frameOffset}: a blob does not match its id`);
+        }
+        return bytes;
+      } catch (error) {
+        if (systemCode(error) !== "ENOENT" || attempt === 3) throw error;
+        this.index.refresh();
+      }
+    }
+  }
+
+  /** Is `bytes` the blob with this id? */
+  matches(id: Buffer, bytes: Buffer): boolean {
+    return this.#domain.blobId(bytes).equals(id);
+  }
+}
+
+/** Most bytes that a frame of chunks decodes to. */
+export const FRAME_PLAIN_BYTES = DATA_FRAME;

@@ -1,0 +1,106 @@
+// Objects as files under one directory.
+import { randomBytes } from "node:crypto";
+import { link, mkdir, open, opendir, readFile, rename, stat, unlink } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { systemCode } from "../base/errors.ts";
+import type { Backend, StoredObject } from "./backend.ts";
+
+/** Makes creations, renames and removals in a directory durable. */
+export async function syncDirectory(path: string): Promise<void> {
+  const handle = await open(path, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Creates a directory that survives a power cut. */
+export async function makeDirectory(path: string): Promise<void> {
+  const made = await mkdir(path, { recursive: true, mode: 0o700 });
+  if (made === undefined) return;
+  // `made` is the first that was missing: its entry is in its parent, those below in each other.
+  for (let at = path; ; at = dirname(at)) {
+    await syncDirectory(dirname(at));
+    if (at === made || at === dirname(at)) return;
+  }
+}
+
+export function folderBackend(directory: string): Backend {
+  const made = new Set<string>();
+  const folderOf = async (name: string): Promise<string> => {
+    const folder = dirname(join(directory, name));
+    if (!made.has(folder)) {
+      await makeDirectory(folder);
+      made.add(folder);
+    }
+    return folder;
+  };
+  return {
+    async publish(path, name) {
+      const folder = await folderOf(name);
+      await rename(path, join(directory, name));
+      await syncDirectory(folder);
+    },
+    async create(name, bytes) {
+      const folder = await folderOf(name);
+      const tmp = join(directory, "tmp", randomBytes(16).toString("hex"));
+      const handle = await open(tmp, "wx", 0o600);
+      try {
+        try {
+          await handle.writeFile(bytes);
+          await handle.datasync();
+        } finally {
+          await handle.close();
+        }
+        await link(tmp, join(directory, name));
+      } catch (error) {
+        if (systemCode(error) === "EEXIST") return false;
+        throw error;
+      } finally {
+        await unlink(tmp);
+      }
+      await syncDirectory(folder);
+      return true;
+    },
+    async read(name) {
+      try {
+        return await readFile(join(directory, name));
+      } catch (error) {
+        if (systemCode(error) === "ENOENT") return null;
+        throw error;
+      }
+    },
+    list: (prefix) => listFolder(directory, prefix),
+    async remove(name) {
+      try {
+        await unlink(join(directory, name));
+      } catch (error) {
+        if (systemCode(error) === "ENOENT") return;
+        throw error;
+      }
+      await syncDirectory(dirname(join(directory, name)));
+    },
+  };
+}
+
+async function* listFolder(directory: string, prefix: string): AsyncGenerator<StoredObject> {
+  let entries: Awaited<ReturnType<typeof opendir>>;
+  try {
+    entries = await opendir(join(directory, prefix));
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return;
+    throw error;
+  }
+  for await (const entry of entries) {
+    const name = `${prefix}${entry.name}`;
+    if (entry.isDirectory()) yield* listFolder(directory, `${name}/`);
+    else {
+      try {
+        yield { name, bytes: (await stat(join(directory, name))).size };
+      } catch (error) {
+        if (systemCode(error) !== "ENOENT") throw error;
+      }
+    }
+  }
+}

@@ -1,0 +1,124 @@
+// Reading ranges of packs. A folder's packs are files; another backend fetches and keeps them.
+
+import { closeSync, openSync, readSync } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
+import { join } from "node:path";
+import { DamageError, decodePackHeader, PACK_HEADER_BYTES } from "./format.ts";
+
+export interface PackFiles {
+  /**
+   * `bytes` bytes at `offset` of pack `name`. What a synchronous reader gives is valid until its next read.
+   * @throws Error with code ENOENT when a collection has replaced the pack: look the blob up again
+   */
+  read(name: string, offset: number, bytes: number): Buffer | Promise<Buffer>;
+  close(): void | Promise<void>;
+}
+
+/** Where a pack lies, under the store's directory or in a bucket. */
+export const packPath = (name: string): string => `packs/${name.slice(0, 2)}/${name}.pack`;
+
+/** Each costs a file descriptor; the usual limit is 1024. */
+const MAX_OPEN = 128;
+
+/** The least recently opened goes first when there are too many. */
+class OpenFiles<T> {
+  readonly #files = new Map<string, T>();
+  readonly #close: (file: T) => void;
+  constructor(close: (file: T) => void) {
+    this.#close = close;
+  }
+  get(name: string): T | undefined {
+    return this.#files.get(name);
+  }
+  add(name: string, file: T): T {
+    if (this.#files.size >= MAX_OPEN) {
+      const [oldest, its] = this.#files.entries().next().value!;
+      this.#files.delete(oldest);
+      this.#close(its);
+    }
+    this.#files.set(name, file);
+    return file;
+  }
+  closeAll(): void {
+    for (const file of this.#files.values()) this.#close(file);
+    this.#files.clear();
+  }
+}
+
+function checkHeader(name: string, bytes: Buffer): void {
+  if (decodePackHeader(bytes).name !== name) throw new DamageError(`pack ${name}: its header names another pack`);
+}
+
+/** For processes with nothing else to do: workers and the block server. */
+export function syncPackFiles(directory: string): PackFiles {
+  const files = new OpenFiles<number>(closeSync);
+  let scratch = Buffer.allocUnsafeSlow(256 * 1024);
+  const readAt = (name: string, fd: number, offset: number, bytes: number): Buffer => {
+    if (scratch.length < bytes) scratch = Buffer.allocUnsafeSlow(bytes);
+    let got = 0;
+    while (got < bytes) {
+      const n = readSync(fd, scratch, got, bytes - got, offset + got);
+      if (n === 0) throw new DamageError(`pack ${name} is cut short: it ends before byte ${offset + bytes}`);
+      got += n;
+    }
+    return scratch.subarray(0, bytes);
+  };
+  return {
+    read(name, offset, bytes) {
+      let fd = files.get(name);
+      if (fd === undefined) {
+        fd = openSync(join(directory, packPath(name)), "r");
+        try {
+          checkHeader(name, readAt(name, fd, 0, PACK_HEADER_BYTES));
+        } catch (error) {
+          closeSync(fd);
+          throw error;
+        }
+        files.add(name, fd);
+      }
+      return readAt(name, fd, offset, bytes);
+    },
+    close: () => files.closeAll(),
+  };
+}
+
+/** For the server: reading never holds up the event loop. */
+export function asyncPackFiles(directory: string): PackFiles {
+  const files = new OpenFiles<Promise<FileHandle>>((file) => {
+    // Reads under way keep their own reference to the handle; closing waits for them.
+    void file.then((handle) => handle.close()).catch(() => {});
+  });
+  const readAt = async (name: string, file: FileHandle, offset: number, bytes: number): Promise<Buffer> => {
+    const buffer = Buffer.allocUnsafe(bytes);
+    for (let got = 0; got < bytes; ) {
+      const { bytesRead } = await file.read(buffer, got, bytes - got, offset + got);
+      if (bytesRead === 0) throw new DamageError(`pack ${name} is cut short: it ends before byte ${offset + bytes}`);
+      got += bytesRead;
+    }
+    return buffer;
+  };
+  const openPack = async (name: string): Promise<FileHandle> => {
+    const file = await open(join(directory, packPath(name)), "r");
+    try {
+      checkHeader(name, await readAt(name, file, 0, PACK_HEADER_BYTES));
+      return file;
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  };
+  const failed = new Map<string, Promise<FileHandle>>();
+  return {
+    async read(name, offset, bytes) {
+      let file = files.get(name);
+      if (file === undefined || file === failed.get(name)) {
+        failed.delete(name);
+        const opening = openPack(name);
+        opening.catch(() => failed.set(name, opening));
+        file = files.add(name, opening);
+      }
+      return readAt(name, await file, offset, bytes);
+    },
+    close: () => files.closeAll(),
+  };
+}

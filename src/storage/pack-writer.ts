@@ -1,0 +1,242 @@
+// Blobs → frames → packs, in a worker. Synchronous: a worker has nothing else to do, and nothing is allocated per chunk.
+import { randomBytes } from "node:crypto";
+import { closeSync, fdatasyncSync, mkdirSync, openSync, unlinkSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { crc32 } from "node:zlib";
+import { KIB, MIB } from "../base/units.ts";
+import type { Domain, FrameCipher } from "./encryption.ts";
+import {
+  BLOB_ROW_BYTES,
+  CODEC_RAW,
+  CODEC_ZSTD,
+  DATA_FRAME,
+  encodePackHeader,
+  encodeTrailer,
+  FRAME_ENCRYPTED,
+  FRAME_HEADER_BYTES,
+  FRAME_MANIFEST,
+  FRAME_ROW_BYTES,
+  frameChecksum,
+  GCM_TAG_BYTES,
+  ID_BYTES,
+  indexEntries,
+  MANIFEST_FRAME,
+  PACK_BYTES,
+  writeFrameHeader,
+} from "./format.ts";
+import type { Codec } from "./zstd.ts";
+
+/** A pack that is complete and fsynced in `tmp/`, to be published under its name. */
+export interface FinishedPack {
+  readonly name: string;
+  readonly path: string;
+  readonly bytes: number;
+  /** Unsorted index entries with pack number 0. */
+  readonly entries: Uint8Array<ArrayBuffer>;
+}
+
+/** Enough that write(2) costs nothing beside compression. */
+const OUT_BYTES = MIB;
+/** A frame, its header and what a codec may add to bytes that don't compress. */
+const FRAME_ROOM = MANIFEST_FRAME + 4 * KIB;
+
+interface OpenPack {
+  readonly name: string;
+  readonly nameBytes: Buffer;
+  readonly path: string;
+  readonly fd: number;
+  readonly cipher: FrameCipher | null;
+}
+
+/** Blobs that wait to become one frame. */
+interface Pending {
+  readonly flags: number;
+  readonly plain: Buffer;
+  /** Ids of the blobs in `plain`, 32 bytes each. */
+  readonly ids: Buffer[];
+  readonly lengths: number[];
+  used: number;
+}
+
+export class PackWriter {
+  /** Bytes of frames written so far, headers included, over all packs. */
+  storedBytes = 0;
+  readonly #tmp: string;
+  readonly #domain: Domain;
+  readonly #codec: Codec;
+  readonly #onPack: (pack: FinishedPack) => void;
+  readonly #out = Buffer.allocUnsafeSlow(OUT_BYTES);
+  readonly #sealed: Buffer | null;
+  readonly #data: Pending = { flags: 0, plain: Buffer.allocUnsafeSlow(DATA_FRAME), ids: [], lengths: [], used: 0 };
+  readonly #manifest: Pending = {
+    flags: FRAME_MANIFEST,
+    plain: Buffer.allocUnsafeSlow(MANIFEST_FRAME),
+    ids: [],
+    lengths: [],
+    used: 0,
+  };
+  #pack: OpenPack | null = null;
+  #outUsed = 0;
+  /** Bytes of the open pack, buffered ones included. */
+  #offset = 0;
+  #frames: number[] = [];
+  #blobs: { id: Buffer; frame: number; offset: number; bytes: number }[] = [];
+
+  /** @param onPack  gets each pack as it is complete: durable in `tmp`, not yet published */
+  constructor(options: { tmp: string; domain: Domain; codec: Codec; onPack: (pack: FinishedPack) => void }) {
+    this.#tmp = options.tmp;
+    this.#domain = options.domain;
+    this.#codec = options.codec;
+    this.#onPack = options.onPack;
+    this.#sealed = options.domain.id === null ? null : Buffer.allocUnsafeSlow(FRAME_ROOM);
+  }
+
+  /** Appends a chunk. @param id  copied */
+  addChunk(id: Buffer, bytes: Buffer): void {
+    this.#add(this.#data, id, bytes);
+  }
+
+  /** Appends a page or a node. @param id  copied */
+  addManifest(id: Buffer, bytes: Buffer): void {
+    this.#add(this.#manifest, id, bytes);
+  }
+
+  /** Appends a frame of another pack as it is decoded: for repacking, which keeps blobs together. */
+  addFrame(manifest: boolean, plain: Buffer, blobs: readonly { id: Buffer; bytes: number }[]): void {
+    const pending = manifest ? this.#manifest : this.#data;
+    this.#flush(pending);
+    plain.copy(pending.plain);
+    pending.used = plain.length;
+    for (const blob of blobs) {
+      pending.ids.push(Buffer.from(blob.id));
+      pending.lengths.push(blob.bytes);
+    }
+    this.#flush(pending);
+  }
+
+  /** Ends the open pack, if there is one. */
+  finish(): void {
+    this.#flush(this.#data);
+    this.#flush(this.#manifest);
+    if (this.#pack !== null) this.#endPack(this.#pack);
+  }
+
+  /** Closes and removes what is not complete. */
+  abandon(): void {
+    for (const pending of [this.#data, this.#manifest]) this.#empty(pending);
+    const pack = this.#pack;
+    this.#pack = null;
+    if (pack === null) return;
+    closeSync(pack.fd);
+    unlinkSync(pack.path);
+  }
+
+  #add(pending: Pending, id: Buffer, bytes: Buffer): void {
+    if (pending.used + bytes.length > pending.plain.length) this.#flush(pending);
+    bytes.copy(pending.plain, pending.used);
+    pending.used += bytes.length;
+    pending.ids.push(Buffer.from(id));
+    pending.lengths.push(bytes.length);
+  }
+
+  #empty(pending: Pending): void {
+    pending.used = 0;
+    pending.ids.length = 0;
+    pending.lengths.length = 0;
+  }
+
+  #flush(pending: Pending): void {
+    if (pending.used === 0) return;
+    if (this.#pack !== null && this.#offset >= PACK_BYTES) this.#endPack(this.#pack);
+    const pack = this.#pack ?? this.#startPack();
+    if (this.#outUsed + FRAME_ROOM > OUT_BYTES) this.#drain(pack);
+
+    const plain = pending.plain.subarray(0, pending.used);
+    const at = this.#outUsed;
+    const body = this.#out.subarray(at + FRAME_HEADER_BYTES, at + FRAME_ROOM);
+    // Under 3 % saved is not worth decoding at every read.
+    let stored = this.#codec.compress(plain, body.subarray(0, Math.floor(plain.length * 0.97)));
+    const codec = stored === 0 ? CODEC_RAW : CODEC_ZSTD;
+    if (stored === 0) stored = plain.copy(body);
+    const encrypted = pack.cipher !== null;
+    if (encrypted) stored += GCM_TAG_BYTES;
+    writeFrameHeader(this.#out, at, {
+      codec,
+      flags: pending.flags | (encrypted ? FRAME_ENCRYPTED : 0),
+      plainBytes: plain.length,
+      storedBytes: stored,
+    });
+    const frameBytes = FRAME_HEADER_BYTES + stored;
+    const frame = this.#out.subarray(at, at + frameBytes);
+    if (pack.cipher !== null && this.#sealed !== null) {
+      pack.cipher.seal(body.subarray(0, stored - GCM_TAG_BYTES), this.#offset, frame, this.#sealed);
+      this.#sealed.copy(body, 0, 0, stored);
+    }
+    frame.writeUInt32LE(frameChecksum(pack.nameBytes, this.#offset, frame), 12);
+
+    const number = this.#frames.length / 2;
+    this.#frames.push(this.#offset, frameBytes);
+    let offset = 0;
+    for (let i = 0; i < pending.ids.length; i++) {
+      const bytes = pending.lengths[i]!;
+      this.#blobs.push({ id: pending.ids[i]!, frame: number, offset, bytes });
+      offset += bytes;
+    }
+    this.#outUsed += frameBytes;
+    this.#offset += frameBytes;
+    this.storedBytes += frameBytes;
+    this.#empty(pending);
+  }
+
+  #startPack(): OpenPack {
+    const nameBytes = randomBytes(16);
+    const name = nameBytes.toString("hex");
+    mkdirSync(this.#tmp, { recursive: true });
+    const path = join(this.#tmp, `${name}.pack`);
+    const pack = { name, nameBytes, path, fd: openSync(path, "wx", 0o600), cipher: this.#domain.cipher(name) };
+    this.#pack = pack;
+    this.#outUsed = encodePackHeader({ name, domain: this.#domain.id }).copy(this.#out);
+    this.#offset = this.#outUsed;
+    this.#frames = [];
+    this.#blobs = [];
+    return pack;
+  }
+
+  #drain(pack: OpenPack): void {
+    writeAll(pack.fd, this.#out.subarray(0, this.#outUsed));
+    this.#outUsed = 0;
+  }
+
+  #endPack(pack: OpenPack): void {
+    this.#drain(pack);
+    const frames = Buffer.allocUnsafe((this.#frames.length / 2) * FRAME_ROW_BYTES);
+    this.#frames.forEach((value, i) => {
+      frames.writeUInt32LE(value, i * 4);
+    });
+    const blobs = Buffer.allocUnsafe(this.#blobs.length * BLOB_ROW_BYTES);
+    this.#blobs.forEach((blob, i) => {
+      const at = i * BLOB_ROW_BYTES;
+      blob.id.copy(blobs, at, 0, ID_BYTES);
+      blobs.writeUInt32LE(blob.frame, at + 32);
+      blobs.writeUInt32LE(blob.offset, at + 36);
+      blobs.writeUInt32LE(blob.bytes, at + 40);
+    });
+    const sum = crc32(blobs, crc32(frames));
+    const trailer = encodeTrailer(this.#offset, frames.length / FRAME_ROW_BYTES, this.#blobs.length, sum);
+    const footer = Buffer.concat([frames, blobs, trailer]);
+    writeAll(pack.fd, footer);
+    fdatasyncSync(pack.fd);
+    closeSync(pack.fd);
+    this.#pack = null;
+    this.#onPack({
+      name: pack.name,
+      path: pack.path,
+      bytes: this.#offset + footer.length,
+      entries: new Uint8Array(indexEntries({ frames, blobs })),
+    });
+  }
+}
+
+function writeAll(fd: number, bytes: Buffer): void {
+  for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at, bytes.length - at);
+}

@@ -1,0 +1,358 @@
+// Any byte range of a snapshot, from its manifest and its frames. Holes cost nothing; each frame read is checked.
+import { systemCode } from "../base/errors.ts";
+import type { BlobReader } from "./blob-reader.ts";
+import {
+  BLOCK,
+  DamageError,
+  decodeNode,
+  decodePage,
+  ID_BYTES,
+  NODE_FAN_OUT,
+  type Page,
+  SEGMENT,
+  SEGMENT_BLOCKS,
+  topLevel,
+} from "./format.ts";
+
+/** A page with its chunks' places looked up. */
+interface PlacedPage extends Page {
+  readonly keys: Float64Array;
+  readonly packs: readonly string[];
+  readonly frameOffsets: Uint32Array;
+  readonly frameBytes: Uint32Array;
+  readonly offsets: Uint32Array;
+}
+
+/** Bounded in rows; shared by all readers of a process, since snapshots share pages. */
+export class PageCache {
+  readonly #maxRows: number;
+  readonly #pages = new Map<string, PlacedPage>();
+  #rows = 0;
+
+  /** @param maxRows  about 70 bytes each */
+  constructor(maxRows: number) {
+    this.#maxRows = maxRows;
+  }
+
+  get(key: string): PlacedPage | undefined {
+    const page = this.#pages.get(key);
+    if (page !== undefined) {
+      this.#pages.delete(key);
+      this.#pages.set(key, page);
+    }
+    return page;
+  }
+
+  set(key: string, page: PlacedPage): void {
+    this.delete(key);
+    this.#pages.set(key, page);
+    this.#rows += page.count;
+    for (const oldest of this.#pages.keys()) {
+      if (this.#rows <= this.#maxRows || oldest === key) break;
+      this.delete(oldest);
+    }
+  }
+
+  delete(key: string): void {
+    const page = this.#pages.get(key);
+    if (page === undefined) return;
+    this.#pages.delete(key);
+    this.#rows -= page.count;
+  }
+}
+
+const MAX_NODES = 64;
+
+export interface SnapshotRoot {
+  readonly bytes: number;
+  readonly digest: string;
+  readonly top: Buffer | null;
+}
+
+/** A run of non-zero blocks, in bytes. */
+export interface Extent {
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+export class SnapshotReader {
+  /** Virtual size. */
+  readonly bytes: number;
+  /** Hex Merkle root. */
+  readonly digest: string;
+  /** Hears of each frame that a read touched. */
+  onFrame: ((pack: string, offset: number, bytes: number) => void) | null = null;
+  readonly top: Buffer | null;
+  readonly #blobs: BlobReader;
+  readonly #pages: PageCache;
+  /** Level-1 node number → page ids by place. */
+  readonly #nodes = new Map<number, Map<number, Buffer>>();
+
+  constructor(root: SnapshotRoot, blobs: BlobReader, pages: PageCache) {
+    this.bytes = root.bytes;
+    this.digest = root.digest;
+    this.top = root.top;
+    this.#blobs = blobs;
+    this.#pages = pages;
+  }
+
+  /** @throws RangeError past the end; DamageError rather than wrong bytes */
+  async read(offset: number, length: number): Promise<Buffer> {
+    const into = Buffer.allocUnsafe(length);
+    await this.readInto(into, offset);
+    return into;
+  }
+
+  /** Fills `into` from `offset` on. */
+  async readInto(into: Buffer, offset: number): Promise<void> {
+    if (offset < 0 || offset + into.length > this.bytes) {
+      throw new RangeError(`bytes ${offset} to ${offset + into.length} of a disk of ${this.bytes}`);
+    }
+    let at = 0;
+    while (at < into.length) {
+      const position = offset + at;
+      const segment = Math.floor(position / SEGMENT);
+      const within = position - segment * SEGMENT;
+      const length = Math.min(into.length - at, SEGMENT - within);
+      await this.#readSegment(segment, within, into.subarray(at, at + length));
+      at += length;
+    }
+  }
+
+  async #readSegment(segment: number, within: number, into: Buffer): Promise<void> {
+    for (let attempt = 0; ; attempt++) {
+      const id = await this.pageId(segment);
+      if (id === null) {
+        into.fill(0);
+        return;
+      }
+      const page = await this.#placedPage(id);
+      try {
+        await this.#readPage(page, within, into);
+        return;
+      } catch (error) {
+        // A collection has moved frames to another pack since this page was placed.
+        if (systemCode(error) !== "ENOENT" || attempt === 3) throw error;
+        this.#pages.delete(id.toString("latin1"));
+        this.#blobs.index.refresh();
+      }
+    }
+  }
+
+  async #readPage(page: PlacedPage, within: number, into: Buffer): Promise<void> {
+    const end = within + into.length;
+    let filled = within;
+    for (let row = firstRow(page, Math.floor(within / BLOCK)); row < page.count; row++) {
+      const start = page.starts[row]! * BLOCK;
+      if (start >= end) break;
+      const stop = Math.min(end, start + page.blocks[row]! * BLOCK);
+      const from = Math.max(start, within);
+      if (from > filled) into.fill(0, filled - within, from - within);
+      const key = page.keys[row]!;
+      let frame = this.#blobs.cachedFrame(key);
+      while (frame === undefined) {
+        const loading = this.#blobs.loadFrame(page.packs[row]!, page.frameOffsets[row]!, page.frameBytes[row]!, key);
+        if (loading instanceof Promise) {
+          await loading;
+          // Other loads may have taken its slot while we were away.
+          frame = this.#blobs.cachedFrame(key);
+        } else frame = loading;
+      }
+      this.onFrame?.(page.packs[row]!, page.frameOffsets[row]!, page.frameBytes[row]!);
+      const offset = page.offsets[row]! + from - start;
+      if (page.offsets[row]! + page.blocks[row]! * BLOCK > frame.length) {
+        throw new DamageError(`pack ${page.packs[row]}: a chunk ends after its frame`);
+      }
+      frame.copy(into, from - within, offset, offset + stop - from);
+      filled = stop;
+    }
+    if (filled < end) into.fill(0, filled - within);
+  }
+
+  /** Id of a segment's page; null when it is all zero. */
+  async pageId(segment: number): Promise<Buffer | null> {
+    const number = Math.floor(segment / NODE_FAN_OUT);
+    let node = this.#nodes.get(number);
+    if (node === undefined) {
+      node = await this.#loadNode(number);
+      for (const oldest of this.#nodes.keys()) {
+        if (this.#nodes.size < MAX_NODES) break;
+        this.#nodes.delete(oldest);
+      }
+      this.#nodes.set(number, node);
+    }
+    return node.get(segment % NODE_FAN_OUT) ?? null;
+  }
+
+  async #loadNode(number: number): Promise<Map<number, Buffer>> {
+    let id = this.top;
+    for (let level = topLevel(this.bytes); id !== null; level--) {
+      const rows = decodeNode(await this.#blobs.blob(id), level);
+      if (level === 1) return new Map(rows.map((row) => [row.place, row.id]));
+      const place = Math.floor(number / NODE_FAN_OUT ** (level - 2)) % NODE_FAN_OUT;
+      id = rows.find((row) => row.place === place)?.id ?? null;
+    }
+    return new Map();
+  }
+
+  /** A segment's page; null when it is all zero. */
+  async page(segment: number): Promise<Page | null> {
+    const id = await this.pageId(segment);
+    return id === null ? null : decodePage(await this.#blobs.blob(id));
+  }
+
+  async #placedPage(id: Buffer): Promise<PlacedPage> {
+    const key = id.toString("latin1");
+    const cached = this.#pages.get(key);
+    if (cached !== undefined) return cached;
+    const page = decodePage(await this.#blobs.blob(id));
+    const placed = {
+      ...page,
+      keys: new Float64Array(page.count),
+      packs: new Array<string>(page.count),
+      frameOffsets: new Uint32Array(page.count),
+      frameBytes: new Uint32Array(page.count),
+      offsets: new Uint32Array(page.count),
+    };
+    for (let row = 0; row < page.count; row++) {
+      const place = this.#blobs.place(page.ids, row * ID_BYTES);
+      if (place.bytes !== page.blocks[row]! * BLOCK) {
+        throw new DamageError(`page ${id.toString("hex")}: a chunk's length differs from its row's`);
+      }
+      placed.keys[row] = this.#blobs.frameKey(place.pack, place.frameOffset);
+      placed.packs[row] = place.pack;
+      placed.frameOffsets[row] = place.frameOffset;
+      placed.frameBytes[row] = place.frameBytes;
+      placed.offsets[row] = place.offset;
+    }
+    this.#pages.set(key, placed);
+    return placed;
+  }
+
+  /** Number of segments. */
+  get segments(): number {
+    return Math.ceil(this.bytes / SEGMENT);
+  }
+
+  /**
+   * Runs of non-zero blocks that touch `[from, to)`, ascending, merged and clipped. Reads manifests only.
+   * The last one ends at the disk's size even where that is inside a block.
+   */
+  async *extents(from = 0, to = this.bytes): AsyncGenerator<Extent> {
+    let start = -1;
+    let end = -1;
+    for (let segment = Math.floor(from / SEGMENT); segment * SEGMENT < to; segment++) {
+      const page = await this.page(segment);
+      if (page === null) continue;
+      for (let row = 0; row < page.count; row++) {
+        const rowStart = Math.max(from, segment * SEGMENT + page.starts[row]! * BLOCK);
+        const rowEnd = Math.min(to, segment * SEGMENT + (page.starts[row]! + page.blocks[row]!) * BLOCK);
+        if (rowStart >= rowEnd) continue;
+        if (rowStart !== end) {
+          if (end > start) yield { offset: start, bytes: end - start };
+          start = rowStart;
+        }
+        end = rowEnd;
+      }
+    }
+    if (end > start) yield { offset: start, bytes: end - start };
+  }
+
+  /** Numbers of the blocks of `blockBytes` (a divisor of 8 MiB) that are not all zero, ascending, from `first` on. */
+  async *nonZeroBlocks(blockBytes: number, first = 0): AsyncGenerator<number> {
+    const perSegment = SEGMENT / blockBytes;
+    for (let segment = Math.floor(first / perSegment); segment < this.segments; segment++) {
+      const page = await this.page(segment);
+      if (page === null) continue;
+      for (const block of touched(page, blockBytes)) {
+        const number = segment * perSegment + block;
+        if (number >= first) yield number;
+      }
+    }
+  }
+}
+
+/** First row that ends after `block`. */
+function firstRow(page: Page, block: number): number {
+  let low = 0;
+  let high = page.count;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (page.starts[middle]! + page.blocks[middle]! <= block) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** Which blocks of `blockBytes` in a segment its page gives data to, ascending. */
+function touched(page: Page, blockBytes: number): number[] {
+  const unit = blockBytes / BLOCK;
+  const hit = new Uint8Array(SEGMENT_BLOCKS / unit);
+  for (let row = 0; row < page.count; row++) {
+    const last = Math.floor((page.starts[row]! + page.blocks[row]! - 1) / unit);
+    for (let block = Math.floor(page.starts[row]! / unit); block <= last; block++) hit[block] = 1;
+  }
+  const blocks: number[] = [];
+  hit.forEach((yes, block) => {
+    if (yes) blocks.push(block);
+  });
+  return blocks;
+}
+
+/** One block of `blockBytes` that may differ, and whether each side has data there. */
+export interface ChangedBlock {
+  readonly index: number;
+  readonly inFrom: boolean;
+  readonly inTo: boolean;
+}
+
+/**
+ * Blocks of `blockBytes` that differ between two snapshots, ascending, from `first` on. `from: null` is an empty disk.
+ * Equal pages are skipped unread. A block is named too often only where a chunk that reaches over its edge was cut
+ * anew because of a change next to it; those are compared by content.
+ */
+export async function* changedBlocks(
+  from: SnapshotReader | null,
+  to: SnapshotReader,
+  blockBytes: number,
+  first = 0,
+): AsyncGenerator<ChangedBlock> {
+  const perSegment = SEGMENT / blockBytes;
+  const unit = blockBytes / BLOCK;
+  const segments = Math.max(from?.segments ?? 0, to.segments);
+  for (let segment = Math.floor(first / perSegment); segment < segments; segment++) {
+    const oldId = from === null || segment >= from.segments ? null : await from.pageId(segment);
+    const newId = segment >= to.segments ? null : await to.pageId(segment);
+    if (oldId === null && newId === null) continue;
+    if (oldId !== null && newId !== null && oldId.equals(newId)) continue;
+    const old = oldId === null ? null : await from!.page(segment);
+    const fresh = newId === null ? null : await to.page(segment);
+    for (let block = 0; block < perSegment; block++) {
+      const index = segment * perSegment + block;
+      if (index < first) continue;
+      const a = rowsOf(old, block * unit, unit);
+      const b = rowsOf(fresh, block * unit, unit);
+      if (a.key === b.key) continue;
+      if (from !== null && a.rows > 0 && b.rows > 0 && (a.crosses || b.crosses)) {
+        const offset = index * blockBytes;
+        const length = Math.min(blockBytes, from.bytes - offset, to.bytes - offset);
+        if ((await from.read(offset, length)).equals(await to.read(offset, length))) continue;
+      }
+      yield { index, inFrom: a.rows > 0, inTo: b.rows > 0 };
+    }
+  }
+}
+
+/** What a page says about `unit` blocks from `start` on: a key that is equal when the content must be. */
+function rowsOf(page: Page | null, start: number, unit: number): { key: string; rows: number; crosses: boolean } {
+  if (page === null) return { key: "", rows: 0, crosses: false };
+  const parts: string[] = [];
+  let crosses = false;
+  for (let row = firstRow(page, start); row < page.count && page.starts[row]! < start + unit; row++) {
+    const rowStart = page.starts[row]!;
+    const rowEnd = rowStart + page.blocks[row]!;
+    if (rowStart < start || rowEnd > start + unit) crosses = true;
+    parts.push(`${rowStart}+${page.blocks[row]}${page.ids.toString("latin1", row * ID_BYTES, (row + 1) * ID_BYTES)}`);
+  }
+  return { key: parts.join("|"), rows: parts.length, crosses };
+}

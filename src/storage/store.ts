@@ -1,0 +1,470 @@
+// The store's public face: snapshots are captured, read, copied, restored, deleted; what nothing reaches is collected.
+//
+// One process owns a store for writing. Block servers read beside it (block-server.ts).
+import { randomBytes } from "node:crypto";
+import { open, rm, unlink } from "node:fs/promises";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import type { Clock } from "../base/clock.ts";
+import { systemClock } from "../base/clock.ts";
+import { chain } from "../base/errors.ts";
+import { isId, type SnapshotId } from "../base/ids.ts";
+import type { Log } from "../base/log.ts";
+import { MIB } from "../base/units.ts";
+import type { CaptureProgress, CaptureSpec } from "../model/disk.ts";
+import type { Backend } from "./backend.ts";
+import { BlobIndex } from "./blob-index.ts";
+import { BlobReader } from "./blob-reader.ts";
+import { allOrStop, type CaptureContext, type CaptureOptions, captureDisk, rootMessage } from "./capture.ts";
+import type { AnySource } from "./capture-sources.ts";
+import { type DraftBlock, Drafts } from "./drafts.ts";
+import { type Domain, type DomainKey, domainOf, newDomainKey, unwrapDomainKey } from "./encryption.ts";
+import { folderBackend, makeDirectory } from "./folder-backend.ts";
+import { SEGMENT, snapshotDigest } from "./format.ts";
+import { FrameCache } from "./frame-cache.ts";
+import type { KnownBlobsShare } from "./known-blobs.ts";
+import { type Lease, Leases } from "./leases.ts";
+import { segmentPages } from "./manifest.ts";
+import { type OwnerLock, takeOwnerLock } from "./owner-lock.ts";
+import { asyncPackFiles } from "./pack-files.ts";
+import {
+  encodeRecord,
+  type HolderId,
+  isHolderId,
+  readRecord,
+  recordName,
+  type SnapshotRecord,
+  topOf,
+} from "./records.ts";
+import { type ChangedBlock, changedBlocks, PageCache, SnapshotReader } from "./snapshot-reader.ts";
+import type { StorageWorker } from "./workers.ts";
+import { WorkerPool } from "./workers.ts";
+import { openCodec } from "./zstd.ts";
+
+export type { CaptureOptions } from "./capture.ts";
+export type { DraftBlock } from "./drafts.ts";
+export type { HolderId } from "./records.ts";
+export type { ChangedBlock, Extent, SnapshotReader } from "./snapshot-reader.ts";
+
+export interface StoreOptions {
+  readonly directory: string;
+  readonly log: Log;
+  readonly clock?: Clock;
+  /** Threads for one large capture; the machine's cores, at most 4, when absent. */
+  readonly workers?: number;
+  /** 32 bytes: the master key. A store is encrypted from its creation or never. */
+  readonly key?: Uint8Array;
+}
+
+/** What is kept under a snapshot's id. */
+export interface StoredSnapshot {
+  readonly id: HolderId;
+  /** Hex Merkle root: proves size and content. */
+  readonly digest: string;
+  /** Virtual size. */
+  readonly bytes: number;
+  /** Non-zero bytes, in whole 4 KiB blocks. */
+  readonly allocatedBytes: number;
+  /** Bytes that this capture added to the store. */
+  readonly newBytes: number;
+}
+
+export interface RestoreOptions {
+  readonly format?: "raw";
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: CaptureProgress) => void;
+}
+
+/** Opens, or creates, the store in `directory`. @throws Error when another process owns it, or the key is not its own */
+export async function openStore(options: StoreOptions): Promise<SnapshotStore> {
+  const { directory } = options;
+  await makeDirectory(directory);
+  const lock = takeOwnerLock(join(directory, "lock"));
+  try {
+    // Nothing in tmp/ was ever acknowledged.
+    await rm(join(directory, "tmp"), { recursive: true, force: true });
+    await makeDirectory(join(directory, "tmp"));
+    const backend = folderBackend(directory);
+    const key = await openIdentity(backend, options);
+    const store = new SnapshotStore({ ...options, backend, lock, key });
+    await store.recover();
+    return store;
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+/** Reads or makes store.json and the wrapped data key. */
+async function openIdentity(backend: Backend, { key, clock = systemClock }: StoreOptions): Promise<DomainKey | null> {
+  const text = await backend.read("store.json");
+  if (text === null) {
+    const made = key === undefined ? null : newDomainKey(key);
+    if (made !== null) await backend.create(`keys/${made.domain.id}`, Buffer.from(made.wrapped));
+    const identity = {
+      format: "ingot-store",
+      version: 1,
+      id: randomBytes(16).toString("hex"),
+      domain: made?.domain.id ?? null,
+      createdAt: clock.now().toISOString(),
+    };
+    await backend.create("store.json", Buffer.from(`${JSON.stringify(identity)}\n`));
+    return made?.domain ?? null;
+  }
+  const identity = JSON.parse(text.toString("utf8")) as { format: string; version: number; domain: string | null };
+  if (identity.format !== "ingot-store") throw new Error("store.json does not describe a store");
+  if (identity.version !== 1) throw new Error(`store format ${identity.version} is newer than this program`);
+  if (identity.domain === null) {
+    if (key !== undefined) throw new Error("this store was created without encryption: it can't be opened with a key");
+    return null;
+  }
+  if (key === undefined) throw new Error("this store is encrypted: it can't be opened without its master key");
+  const wrapped = await backend.read(`keys/${identity.domain}`);
+  if (wrapped === null) throw new Error(`the store's wrapped key keys/${identity.domain} is missing`);
+  return unwrapDomainKey(key, wrapped.toString("utf8"));
+}
+
+/** Small: the block server serves guests. What EBS direct reads come through here. */
+const CACHE_BYTES = 16 * MIB;
+const PAGE_ROWS = 64 * 1024;
+/** The table of known blobs is kept this long for the next capture. */
+const TABLE_IDLE_MS = 30_000;
+
+interface StoreParts extends Omit<StoreOptions, "key"> {
+  readonly backend: Backend;
+  readonly lock: OwnerLock;
+  readonly key: DomainKey | null;
+}
+
+export class SnapshotStore {
+  readonly directory: string;
+  readonly #log: Log;
+  readonly #clock: Clock;
+  readonly #backend: Backend;
+  readonly #lock: OwnerLock;
+  readonly #domain: Domain;
+  readonly #index: BlobIndex;
+  readonly #blobs: BlobReader;
+  readonly #pages = new PageCache(PAGE_ROWS);
+  readonly #pool: WorkerPool;
+  readonly #leases: Leases;
+  readonly #drafts: Drafts;
+  /** Built by a worker for the first capture; extended for later ones; dropped when idle. */
+  #table: Promise<KnownBlobsShare | null> = Promise.resolve(null);
+  #tableTimer: NodeJS.Timeout | null = null;
+
+  constructor(parts: StoreParts) {
+    this.directory = parts.directory;
+    this.#log = parts.log;
+    this.#clock = parts.clock ?? systemClock;
+    this.#backend = parts.backend;
+    this.#lock = parts.lock;
+    this.#domain = domainOf(parts.key);
+    this.#index = new BlobIndex(join(parts.directory, "index"), (error) =>
+      this.#log.error({}, `${chain(error)}; rebuild the index`),
+    );
+    this.#blobs = new BlobReader({
+      index: this.#index,
+      packs: asyncPackFiles(parts.directory),
+      codec: openCodec(),
+      domain: this.#domain,
+      cache: new FrameCache(CACHE_BYTES),
+    });
+    const workers = parts.workers ?? Math.min(4, availableParallelism());
+    this.#pool = new WorkerPool({ directory: parts.directory, key: parts.key }, workers);
+    this.#leases = new Leases(parts.backend, () => this.#clock.now());
+    this.#drafts = new Drafts(join(parts.directory, "drafts"));
+  }
+
+  /** What an owner that died left behind. Called once, by `openStore`. */
+  async recover(): Promise<void> {
+    await this.#leases.clearStale();
+    this.#index.refresh();
+    for (const id of await this.#drafts.list()) {
+      // Completed, and the owner died before it dropped the draft.
+      if (isId("snapshot", id) && (await this.has(id))) await this.#drafts.drop(id);
+    }
+  }
+
+  /**
+   * Keeps what `spec.source` holds under a new snapshot id. Cost: reading what may have changed.
+   * @throws Error when the id is taken, or the source fails; nothing is kept then
+   */
+  async capture(spec: CaptureSpec, options: CaptureOptions = {}): Promise<StoredSnapshot> {
+    return this.#keep(spec.snapshotId, "capture", options, async () => ({
+      bytes: spec.bytes,
+      source: spec.source,
+      base: spec.base === null ? null : await this.open(spec.base),
+    }));
+  }
+
+  async #keep(
+    id: SnapshotId,
+    verb: string,
+    options: CaptureOptions,
+    prepare: () => Promise<{ bytes: number; source: AnySource; base: SnapshotReader | null }>,
+  ): Promise<StoredSnapshot> {
+    try {
+      return await this.#leases.with(`${verb} ${id}`, async (lease) => {
+        if (await this.has(id)) throw new Error("there is a snapshot of this id already");
+        const { bytes, source, base } = await prepare();
+        if (base !== null && base.bytes > bytes) throw new Error("the disk is smaller than its base");
+        const { top, ...sizes } = await captureDisk(this.#captureContext(), { bytes, source, base }, options);
+        return this.#commit(lease, { id, bytes, top, ...sizes });
+      });
+    } catch (cause) {
+      if (options.signal?.aborted) throw cause;
+      throw new Error(`${verb} ${id}`, { cause });
+    }
+  }
+
+  async #commit(
+    lease: Lease,
+    disk: { id: HolderId; bytes: number; top: Buffer | null; allocatedBytes: number; newBytes: number },
+  ): Promise<StoredSnapshot> {
+    const record: SnapshotRecord = {
+      version: 1,
+      id: disk.id,
+      bytes: disk.bytes,
+      top: disk.top?.toString("hex") ?? null,
+      digest: snapshotDigest(disk.bytes, disk.top),
+      domain: this.#domain.id,
+      allocatedBytes: disk.allocatedBytes,
+      newBytes: disk.newBytes,
+      epoch: lease.epoch,
+      createdAt: this.#clock.now().toISOString(),
+    };
+    if (!(await this.#backend.create(recordName(disk.id), encodeRecord(record)))) {
+      throw new Error("there is a snapshot of this id already");
+    }
+    return stored(record);
+  }
+
+  /**
+   * Keeps the content of `fromId` under `newId` too: a record, no data. A volume does so for its base, which then
+   * outlives the snapshot. @throws Error when there is no `fromId`, or `newId` is taken
+   */
+  async copy(newId: HolderId, fromId: HolderId): Promise<StoredSnapshot> {
+    return this.#leases.with(`copy ${fromId} to ${newId}`, async (lease) => {
+      const record = await this.#record(fromId);
+      const { bytes, allocatedBytes } = record;
+      return this.#commit(lease, { id: newId, bytes, top: topOf(record), allocatedBytes, newBytes: 0 });
+    });
+  }
+
+  /** @throws Error when there is none; DamageError when its record is damaged */
+  async open(id: HolderId): Promise<SnapshotReader> {
+    return this.#reader(await this.#record(id));
+  }
+
+  /** What is kept under an id; undefined when nothing is. */
+  async describe(id: HolderId): Promise<StoredSnapshot | undefined> {
+    const record = await readRecord(this.#backend, id);
+    return record === undefined ? undefined : stored(record);
+  }
+
+  async has(id: HolderId): Promise<boolean> {
+    return (await this.#backend.read(recordName(id))) !== null;
+  }
+
+  /** All ids that hold content, in no order. */
+  async *ids(): AsyncGenerator<HolderId> {
+    for await (const { name } of this.#backend.list("snapshots/")) {
+      const id = name.slice("snapshots/".length);
+      if (isHolderId(id)) yield id;
+    }
+  }
+
+  /** The id is free again at once; bytes that nothing else reaches wait for a collection. None of that id is no error. */
+  async delete(id: HolderId): Promise<void> {
+    await this.#backend.remove(recordName(id));
+  }
+
+  /** Blocks of `blockBytes` that differ, ascending from `first` on; `from: null`: an empty disk. Reads manifests. */
+  async *changedBlocks(
+    from: HolderId | null,
+    to: HolderId,
+    blockBytes: number,
+    first = 0,
+  ): AsyncGenerator<ChangedBlock> {
+    const old = from === null ? null : await this.open(from);
+    yield* changedBlocks(old, await this.open(to), blockBytes, first);
+  }
+
+  /** Writes a snapshot to a new sparse file. Every frame is checked. @throws Error when the file exists */
+  async restore(id: HolderId, path: string, { signal, onProgress }: RestoreOptions = {}): Promise<void> {
+    const reader = await this.open(id);
+    const file = await open(path, "wx", 0o600);
+    try {
+      await file.truncate(reader.bytes);
+      const pages = await segmentPages(this.#blobs, reader.top, reader.bytes);
+      const segments = Uint32Array.from([...pages.keys()].sort((a, b) => a - b));
+      const control = { flags: new SharedArrayBuffer(8), progress: new SharedArrayBuffer(8) };
+      const stop = (): void => {
+        Atomics.store(new Int32Array(control.flags), 1, 1);
+      };
+      const totalBytes = segments.length * SEGMENT;
+      const report = (): void => {
+        const blocks = Number(Atomics.load(new BigInt64Array(control.progress), 0));
+        onProgress?.({ doneBytes: Math.min(totalBytes, blocks * 4096), totalBytes });
+      };
+      const timer = onProgress === undefined ? null : setInterval(report, 200);
+      signal?.addEventListener("abort", stop, { once: true });
+      try {
+        signal?.throwIfAborted();
+        const wanted = Math.ceil(segments.length / 4);
+        await this.#pool.with(Math.max(1, wanted), (workers) =>
+          allOrStop(
+            workers,
+            (worker) => worker.run({ kind: "restore", root: rootMessage(reader), path, segments, control }),
+            stop,
+          ),
+        );
+        report();
+      } finally {
+        if (timer !== null) clearInterval(timer);
+        signal?.removeEventListener("abort", stop);
+      }
+      await file.datasync();
+    } catch (cause) {
+      await unlink(path).catch(() => {});
+      signal?.throwIfAborted();
+      throw new Error(`restore ${id} to ${path}`, { cause });
+    } finally {
+      await file.close();
+    }
+  }
+
+  // --- drafts: snapshots written block by block ---
+
+  /** @throws Error when the id is taken, by a snapshot or by a draft */
+  async beginDraft(id: SnapshotId, { bytes, base }: { bytes: number; base: HolderId | null }): Promise<void> {
+    await this.#leases.with(`begin a draft of ${id}`, async () => {
+      if (await this.has(id)) throw new Error(`there is a snapshot ${id} already`);
+      const record = base === null ? null : await this.#record(base);
+      if (record !== null && record.bytes > bytes) throw new Error("the disk is smaller than its base");
+      await this.#drafts.begin(id, {
+        version: 1,
+        bytes,
+        base:
+          record === null
+            ? null
+            : {
+                bytes: record.bytes,
+                top: record.top,
+                digest: record.digest,
+                allocatedBytes: record.allocatedBytes,
+              },
+      });
+    });
+  }
+
+  /** Durable when it resolves. @param index  in blocks of 512 KiB @param bytes  512 KiB */
+  async putDraftBlock(id: SnapshotId, index: number, bytes: Uint8Array): Promise<void> {
+    await (await this.#drafts.get(id)).put(index, bytes);
+  }
+
+  /** What was put, ascending. */
+  async draftBlocks(id: SnapshotId): Promise<DraftBlock[]> {
+    return (await this.#drafts.get(id)).blocks();
+  }
+
+  /** Makes the draft a snapshot. A second call gives the same answer. */
+  async completeDraft(id: SnapshotId, options: CaptureOptions = {}): Promise<StoredSnapshot> {
+    const done = await this.describe(id);
+    if (done === undefined) {
+      const draft = await this.#drafts.get(id);
+      draft.sealed = true;
+      try {
+        await draft.settle();
+        const { bytes, base } = draft.description;
+        const snapshot = await this.#keep(id, "complete", options, async () => ({
+          bytes,
+          source: draft.source(),
+          base: base === null ? null : this.#reader(base),
+        }));
+        await this.#drafts.drop(id);
+        return snapshot;
+      } catch (error) {
+        draft.sealed = false;
+        throw error;
+      }
+    }
+    await this.#drafts.drop(id);
+    return done;
+  }
+
+  async dropDraft(id: SnapshotId): Promise<void> {
+    await this.#drafts.drop(id);
+  }
+
+  /** Ids of the drafts that are neither complete nor dropped. */
+  drafts(): Promise<SnapshotId[]> {
+    return this.#drafts.list();
+  }
+
+  async close(): Promise<void> {
+    if (this.#tableTimer !== null) clearTimeout(this.#tableTimer);
+    await this.#pool.close();
+    await this.#drafts.close();
+    await this.#blobs.packs.close();
+    this.#index.close();
+    this.#lock.release();
+  }
+
+  async #record(id: HolderId): Promise<SnapshotRecord> {
+    const record = await readRecord(this.#backend, id);
+    if (record === undefined) throw new Error(`there is no snapshot ${id}`);
+    return record;
+  }
+
+  #reader(record: Pick<SnapshotRecord, "bytes" | "digest" | "top">): SnapshotReader {
+    return new SnapshotReader(
+      { bytes: record.bytes, digest: record.digest, top: topOf(record) },
+      this.#blobs,
+      this.#pages,
+    );
+  }
+
+  #captureContext(): CaptureContext {
+    return {
+      directory: this.directory,
+      backend: this.#backend,
+      pool: this.#pool,
+      blobs: this.#blobs,
+      domain: this.#domain,
+      knownBlobs: (worker) => this.#knownBlobs(worker),
+      onIndex: () => this.#index.refresh(),
+    };
+  }
+
+  /** One after the other: the table has one writer at a time. */
+  #knownBlobs(worker: StorageWorker): Promise<KnownBlobsShare> {
+    if (this.#tableTimer !== null) clearTimeout(this.#tableTimer);
+    this.#tableTimer = setTimeout(() => {
+      this.#table = Promise.resolve(null);
+    }, TABLE_IDLE_MS);
+    this.#tableTimer.unref();
+    const extended = this.#table
+      .catch(() => null)
+      .then((table) => {
+        const known = new Set(table?.segments.map((segment) => segment.name));
+        const add = this.#index.segments.filter((segment) => !known.has(segment.name));
+        return worker.run({
+          kind: "table",
+          table,
+          add: add.map(({ name, path }) => ({ name, path, condemned: null })),
+        });
+      });
+    this.#table = extended;
+    return extended;
+  }
+}
+
+const stored = ({ id, digest, bytes, allocatedBytes, newBytes }: SnapshotRecord): StoredSnapshot => ({
+  id,
+  digest,
+  bytes,
+  allocatedBytes,
+  newBytes,
+});

@@ -1,0 +1,104 @@
+// What the server's side and a storage worker say to each other.
+import { chain, systemCode } from "../base/errors.ts";
+import type { AnySource, CapturePlan } from "./capture-sources.ts";
+import type { DomainKey } from "./encryption.ts";
+import { DamageError } from "./format.ts";
+import type { KnownBlobsShare } from "./known-blobs.ts";
+import type { FinishedPack } from "./pack-writer.ts";
+
+export interface WorkerSetup {
+  readonly directory: string;
+  readonly key: DomainKey | null;
+}
+
+/** Shared by all workers of one task. */
+export interface TaskControl {
+  /** [0] next job, [1] 1 = stop. */
+  readonly flags: SharedArrayBuffer;
+  /** [0] 4 KiB blocks done. */
+  readonly progress: SharedArrayBuffer;
+}
+
+export interface RootMessage {
+  readonly bytes: number;
+  readonly digest: string;
+  readonly top: string | null;
+}
+
+export interface CaptureTask {
+  readonly kind: "capture";
+  readonly source: AnySource;
+  readonly bytes: number;
+  readonly plan: CapturePlan;
+  readonly base: RootMessage | null;
+  /** The jobs: segment numbers, ascending, and the ids of the base's pages (zero: none). */
+  readonly segments: Uint32Array;
+  readonly basePages: Uint8Array;
+  readonly known: KnownBlobsShare;
+  readonly fresh: SharedArrayBuffer;
+  readonly control: TaskControl;
+}
+
+/** An index segment to put into the table of known blobs, without those entries whose bit is set. */
+export interface AddedSegment {
+  readonly name: string;
+  readonly path: string;
+  readonly condemned: Uint8Array | null;
+}
+
+export type Task =
+  | { readonly kind: "plan"; readonly source: AnySource; readonly bytes: number }
+  | CaptureTask
+  /** Ends the capture that this worker holds open. `nodes`: the tree's nodes, for one of the workers. */
+  | { readonly kind: "finish"; readonly nodes: readonly { readonly id: Uint8Array; readonly bytes: Uint8Array }[] }
+  | { readonly kind: "abandon" }
+  | { readonly kind: "table"; readonly table: KnownBlobsShare | null; readonly add: readonly AddedSegment[] }
+  | { readonly kind: "index"; readonly path: string; readonly packs: readonly { name: string; entries: Uint8Array }[] }
+  | {
+      readonly kind: "restore";
+      readonly root: RootMessage;
+      readonly path: string;
+      readonly segments: Uint32Array;
+      readonly control: TaskControl;
+    };
+
+export interface CapturedSegments {
+  readonly segments: Uint32Array<ArrayBuffer>;
+  /** 32 bytes each, zero: all zero. */
+  readonly pages: Uint8Array<ArrayBuffer>;
+  readonly allocatedBlocks: number[];
+}
+
+/** What each kind of task gives. */
+export interface TaskResults {
+  plan: CapturePlan;
+  capture: CapturedSegments;
+  finish: { storedBytes: number };
+  abandon: null;
+  table: KnownBlobsShare;
+  index: null;
+  restore: null;
+}
+
+export type ToWorker = { readonly id: number; readonly task: Task } | { readonly cancel: true };
+export type FromWorker =
+  | { readonly kind: "done"; readonly id: number; readonly value: unknown }
+  | { readonly kind: "failed"; readonly id: number; readonly error: ErrorMessage }
+  | { readonly kind: "pack"; readonly pack: FinishedPack };
+
+export interface ErrorMessage {
+  readonly name: string;
+  readonly message: string;
+  readonly code: string | undefined;
+}
+
+export function errorMessage(error: unknown): ErrorMessage {
+  let code: string | undefined;
+  for (let e: unknown = error; e instanceof Error && code === undefined; e = e.cause) code = systemCode(e);
+  return { name: error instanceof Error ? error.name : "Error", message: chain(error), code };
+}
+
+export function errorFrom({ name, message, code }: ErrorMessage): Error {
+  const error = name === "DamageError" ? new DamageError(message) : new Error(message);
+  return code === undefined ? error : Object.assign(error, { code });
+}
