@@ -5,7 +5,9 @@
 //   enabled      images that are not allowed are neither listed nor launched
 //
 // An image is allowed when it meets one criterion; a criterion is met when all that it says holds.
+import { ApiError } from "../base/api-error.ts";
 import type { Db } from "../database/database.ts";
+import { imageArn } from "./arn.ts";
 import type { Image } from "./image.ts";
 import { settingOf } from "./settings.ts";
 import type { Owner } from "./vpc.ts";
@@ -41,6 +43,19 @@ type Judged = Pick<Image, "account_id" | "owner_alias" | "name" | "created_at" |
 export function allowance(settings: AllowedImages, accountId: string, now: Date): (image: Judged) => boolean {
   const criteria = settings.criteria.map((criterion) => compile(criterion, now));
   return (image) => image.account_id === accountId || criteria.some((meets) => meets(image));
+}
+
+/**
+ * For launches. @throws ApiError `InvalidAMIID.Unavailable` when the setting is enabled and the image is not allowed
+ */
+export async function mustBeAllowed(db: Db, owner: Owner, image: Image, now: Date): Promise<void> {
+  const settings = await allowedImagesOf(db, owner);
+  if (settings.state !== "enabled" || allowance(settings, owner.accountId, now)(image)) return;
+  throw new ApiError(
+    "InvalidAMIID.Unavailable",
+    `AMI '${image.id}' is not allowed by the Allowed AMIs setting of this account, and cannot be run`,
+    { resourceArn: imageArn(image.region, image.id) },
+  );
 }
 
 function compile(criterion: ImageCriterion, now: Date): (image: Judged) => boolean {
