@@ -405,7 +405,7 @@ test("garbage, broken escapes and HTTP/1.0 do no harm", async (t) => {
     socket.on("data", (chunk) => received.push(chunk));
     // A server that has refused may reset the connection while we still send.
     socket.on("error", () => {});
-    await once(socket, "close");
+    await new Promise((resolve) => socket.on("close", resolve));
     return Buffer.concat(received).toString();
   };
   assert.match(
