@@ -4,7 +4,7 @@ import { ApiError } from "../base/api-error.ts";
 import { inputDecoders, type QueryDialect } from "./query-input.ts";
 import { parametersOf, topParameter } from "./query-parameters.ts";
 import { writeTimestampMs } from "./scalars.ts";
-import type { Operation } from "./schema.ts";
+import { isUnit, type Member, type Operation } from "./schema.ts";
 import type { Route, ServiceCodec, WireRequest, WireResponse } from "./wire.ts";
 import { escapeXml, outputWriters } from "./xml-output.ts";
 
@@ -17,12 +17,15 @@ const DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n';
  */
 const TOLERATED: ReadonlySet<string> = new Set(["Action", "Version", "PresignedUrl", "DestinationRegion"]);
 
+/** An input member's name on the wire. */
+export function ec2MemberName({ name, traits }: Member): string {
+  if (typeof traits.ec2QueryName === "string") return traits.ec2QueryName;
+  const xmlName = traits.xmlName ?? name;
+  return xmlName.charAt(0).toUpperCase() + xmlName.slice(1);
+}
+
 const dialect: QueryDialect = {
-  memberName: ({ name, traits }) => {
-    if (typeof traits.ec2QueryName === "string") return traits.ec2QueryName;
-    const xmlName = traits.xmlName ?? name;
-    return xmlName.charAt(0).toUpperCase() + xmlName.slice(1);
-  },
+  memberName: ec2MemberName,
   listItem: () => undefined,
   emptyIsAbsent: true,
   isTolerated: (name) => TOLERATED.has(name),
@@ -71,7 +74,7 @@ export const ec2Codec: ServiceCodec = {
   encode<Input, Output>(operation: Operation<Input, Output>, output: Output, requestId: string): WireResponse {
     const { name } = operation;
     // Clients older than the models look for `return` where the model says that nothing comes back.
-    const content = operation.output === "unit" ? "<return>true</return>" : writerOf(operation.output)(output);
+    const content = isUnit(operation.output) ? "<return>true</return>" : writerOf(operation.output)(output);
     const head = `<${name}Response xmlns="${NAMESPACE}"><requestId>${escapeXml(requestId)}</requestId>`;
     return response(200, `${head}${content}</${name}Response>`, requestId);
   },

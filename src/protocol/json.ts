@@ -45,7 +45,9 @@ export function jsonCodec(service: ServiceName, targets: readonly string[]): Ser
     },
 
     encodeError(error: ApiError, requestId: string): WireResponse {
-      return response(error.httpStatus, { ...error.fields, __type: error.code, message: error.message }, requestId);
+      // This protocol has one status for whatever is the client's fault; the rest says `__type`.
+      const status = error.httpStatus >= 500 ? error.httpStatus : 400;
+      return response(status, { ...error.fields, __type: error.code, message: error.message }, requestId);
     },
   };
 }

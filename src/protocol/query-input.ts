@@ -39,10 +39,10 @@ export interface MissingName {
 /** An empty value that means something in EC2: clear the text, take this device away, the tag with an empty value. */
 const MEANT_EMPTY: ReadonlySet<string> = new Set([
   "AttributeValue.Value",
-  "BlobAttributeValue.Value",
   "BlockDeviceMapping.NoDevice",
   "InstanceBlockDeviceMappingSpecification.NoDevice",
   "LaunchTemplateBlockDeviceMappingRequest.NoDevice",
+  "SecureBlobAttributeValue.Value",
   "Tag.Value",
 ]);
 

@@ -5,7 +5,7 @@ import { shortened } from "./ec2.ts";
 import { inputDecoders, type MissingName, type QueryDialect } from "./query-input.ts";
 import { parametersOf, topParameter } from "./query-parameters.ts";
 import { writeTimestamp } from "./scalars.ts";
-import type { Operation } from "./schema.ts";
+import { isUnit, type Operation } from "./schema.ts";
 import type { Route, ServiceCodec, ServiceName, WireRequest, WireResponse } from "./wire.ts";
 import { escapeXml, outputWriters } from "./xml-output.ts";
 
@@ -59,8 +59,9 @@ export function queryCodec(service: ServiceName, namespace: string): ServiceCode
 
     encode<Input, Output>(operation: Operation<Input, Output>, output: Output, requestId: string): WireResponse {
       const { name } = operation;
-      const result =
-        operation.output === "unit" ? "" : `<${name}Result>${writerOf(operation.output)(output)}</${name}Result>`;
+      const result = isUnit(operation.output)
+        ? ""
+        : `<${name}Result>${writerOf(operation.output)(output)}</${name}Result>`;
       const metadata = `<ResponseMetadata><RequestId>${escapeXml(requestId)}</RequestId></ResponseMetadata>`;
       return response(200, `<${name}Response xmlns="${namespace}">${result}${metadata}</${name}Response>`, requestId);
     },

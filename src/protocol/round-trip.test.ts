@@ -7,16 +7,10 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { buffer } from "node:stream/consumers";
 import { after, before, describe, test } from "node:test";
-import * as cloudtrail from "@aws-sdk/client-cloudtrail";
-import * as ebs from "@aws-sdk/client-ebs";
-import * as ec2 from "@aws-sdk/client-ec2";
-import * as iam from "@aws-sdk/client-iam";
-import * as ssm from "@aws-sdk/client-ssm";
-import * as sts from "@aws-sdk/client-sts";
 import { NormalizedSchema } from "@smithy/core/schema";
-import type { StaticOperationSchema } from "@smithy/types";
 import { codecFor } from "./codec.ts";
-import { FRACTIONS, kindOf, membersOf, type Operation, operationOf } from "./schema.ts";
+import { FRACTIONS, kindOf, membersOf } from "./schema.ts";
+import { type AnyOperation, SDK, sdkOperations } from "./sdk.fixture.ts";
 import { parseSignature, signingKeys, verifySignature } from "./sigv4.ts";
 import type { ServiceName, WireRequest, WireResponse } from "./wire.ts";
 
@@ -112,21 +106,13 @@ function plain(value: unknown): unknown {
   );
 }
 
-type AnyOperation = Operation<Record<string, unknown>, Record<string, unknown>>;
-
-function operationsOf(client: object): [AnyOperation, new (input: object) => never][] {
-  const exports: Record<string, unknown> = { ...client };
-  const found: [AnyOperation, new (input: object) => never][] = [];
-  for (const [name, value] of Object.entries(exports)) {
-    if (!name.endsWith("$") || !Array.isArray(value) || value[0] !== 9) continue;
-    const operation = operationOf<Record<string, unknown>, Record<string, unknown>>(
-      value as unknown as StaticOperationSchema,
-    );
-    const command = exports[`${operation.name}Command`];
-    assert.equal(typeof command, "function", `${operation.name} has a command`);
-    found.push([operation, command as new (input: object) => never]);
-  }
-  return found;
+/** The SDK's command for an operation. */
+function commandOf(service: ServiceName, operation: AnyOperation): new (input: object) => never {
+  const command = SDK[service][`${operation.name}Command`];
+  assert.equal(typeof command, "function", `${operation.name} has a command`);
+  return command as new (
+    input: object,
+  ) => never;
 }
 
 let answer: (request: WireRequest) => WireResponse;
@@ -185,30 +171,32 @@ interface AnyClient {
   send(command: never): Promise<unknown>;
   destroy(): void;
 }
-const SERVICES: readonly [ServiceName, object, () => AnyClient, number][] = [
-  ["ec2", ec2, () => new ec2.EC2Client(config), 823],
-  ["iam", iam, () => new iam.IAMClient(config), 180],
-  ["sts", sts, () => new sts.STSClient(config), 12],
-  ["cloudtrail", cloudtrail, () => new cloudtrail.CloudTrailClient(config), 60],
-  ["ssm", ssm, () => new ssm.SSMClient(config), 154],
-  ["ebs", ebs, () => new ebs.EBSClient(config), 6],
+const CLIENTS: readonly [ServiceName, string, number][] = [
+  ["ec2", "EC2Client", 823],
+  ["iam", "IAMClient", 180],
+  ["sts", "STSClient", 12],
+  ["cloudtrail", "CloudTrailClient", 60],
+  ["ssm", "SSMClient", 154],
+  ["ebs", "EBSClient", 6],
 ];
 
 /** Members that the SDK's client adds by itself, or that have another form on its side. */
 const ADDED: Readonly<Record<string, readonly string[]>> = { CopySnapshot: ["PresignedUrl", "DestinationRegion"] };
 
-for (const [service, exports, open, count] of SERVICES) {
+for (const [service, clientName, count] of CLIENTS) {
   describe(service, () => {
-    const operations = operationsOf(exports);
+    const operations = sdkOperations(service);
     test(`the SDK knows ${count} operations or more`, () => assert.ok(operations.length >= count));
 
     test("inputs and outputs of every operation arrive unchanged", async (t) => {
-      const client = open();
+      const Client = SDK[service][clientName] as new (config: object) => AnyClient;
+      const client = new Client(config);
       t.after(() => client.destroy());
       const codec = codecFor(service);
       const failures: string[] = [];
       const random = randomFrom(SEED);
-      for (const [operation, Command] of operations) {
+      for (const operation of operations) {
+        const Command = commandOf(service, operation);
         const inputSchema = NormalizedSchema.of(operation.input);
         const outputSchema = NormalizedSchema.of(operation.output);
         const full = service === "ec2" || service === "iam" || service === "sts";

@@ -78,6 +78,9 @@ export function membersOf(schema: NormalizedSchema): Member[] {
   }));
 }
 
+/** Does the API take, or return, nothing at all? */
+export const isUnit = (ref: $SchemaRef): boolean => NormalizedSchema.of(ref).isUnitSchema();
+
 /** What a codec has to tell apart. */
 export type ShapeKind = "string" | "number" | "boolean" | "timestamp" | "blob" | "list" | "map" | "struct";
 

@@ -1,0 +1,46 @@
+// The SDK's exports, enumerated: for tests only. Production code imports operations by name.
+
+import * as cloudtrail from "@aws-sdk/client-cloudtrail";
+import * as ebs from "@aws-sdk/client-ebs";
+import * as ec2 from "@aws-sdk/client-ec2";
+import * as iam from "@aws-sdk/client-iam";
+import * as ssm from "@aws-sdk/client-ssm";
+import * as sts from "@aws-sdk/client-sts";
+import type { StaticErrorSchema, StaticOperationSchema } from "@smithy/types";
+import { type Operation, operationOf } from "./schema.ts";
+import type { ServiceName } from "./wire.ts";
+
+export const SDK: Readonly<Record<ServiceName, Readonly<Record<string, unknown>>>> = {
+  ec2,
+  iam,
+  sts,
+  cloudtrail,
+  ssm,
+  ebs,
+};
+
+export type AnyOperation = Operation<Record<string, unknown>, Record<string, unknown>>;
+
+const isSchema = (value: unknown, kind: number): boolean =>
+  Array.isArray(value) && value[0] === kind && value.length >= 6;
+
+/** All operations of a service. */
+export function sdkOperations(service: ServiceName): AnyOperation[] {
+  return Object.values(SDK[service])
+    .filter((value): value is StaticOperationSchema => isSchema(value, 9))
+    .map((schema) => operationOf<Record<string, unknown>, Record<string, unknown>>(schema));
+}
+
+/** Modelled errors: their shape's name, their code in the query protocols, their status. */
+export function sdkErrors(service: ServiceName): { name: string; code: string; status: number }[] {
+  return Object.values(SDK[service])
+    .filter((value): value is StaticErrorSchema => isSchema(value, -3))
+    .flatMap(([, , name, traits]) => {
+      if (typeof traits !== "object") return [];
+      const query: unknown = traits.awsQueryError;
+      const code: unknown = Array.isArray(query) ? query[0] : name;
+      const fallback = traits.error === "server" ? 500 : 400;
+      const status = Number(Array.isArray(query) ? query[1] : (traits.httpError ?? fallback));
+      return [{ name, code: String(code), status }];
+    });
+}
