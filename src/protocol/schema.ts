@@ -8,7 +8,7 @@
 //   union      [4, …]   error [-3, …]   list [1, namespace, name, traits, item]   map [2, …, key, value]
 // Docs, enum values and ranges are not in it. Import operations by name, never `* as`: the bundle must stay small.
 
-import type { NormalizedSchema } from "@smithy/core/schema";
+import { NormalizedSchema } from "@smithy/core/schema";
 import type { $SchemaRef, SchemaTraitsObject, StaticOperationSchema } from "@smithy/types";
 
 declare const types: unique symbol;
