@@ -78,6 +78,7 @@ const STATUS = {
   "InvalidPermission.NotFound": 400,
   InvalidRequest: 400,
   InvalidSignatureException: 400,
+  "InvalidSecurityGroupRuleId.NotFound": 400,
   "InvalidSnapshot.InUse": 400,
   "InvalidSnapshot.NotFound": 400,
   "InvalidSnapshotID.Malformed": 400,

@@ -5,6 +5,8 @@
 //
 // A server that dies while reading leaves the frozen view in QEMU: the next one reads on, of the same instant. One that
 // dies before the instant leaves rows, and the capture begins anew.
+import { mkdir, readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
 import { chain } from "../base/errors.ts";
 import type { SnapshotId, VolumeId } from "../base/ids.ts";
 import type { Db } from "../database/database.ts";
@@ -15,10 +17,11 @@ import { type CaptureGroup, snapshotCompleted, snapshotFailed, snapshotProgress 
 import type { Volume } from "../model/volume.ts";
 import { volumeOf } from "../model/volume-rows.ts";
 import type { HostParts } from "./host-parts.ts";
-import { baseOf, overlayPath, volumeBytes } from "./host-rows.ts";
+import { baseOf, captureDirectory, overlayPath, volumeBytes } from "./host-rows.ts";
+import { instanceDirectory } from "./instance-directory.ts";
 import type { InstanceDriver } from "./instance-driver.ts";
 import type { CaptureRequest, MachineCapture } from "./machine-capture.ts";
-import { beginStoppedCapture } from "./stopped-capture.ts";
+import { captureStopped, endStoppedCapture, type StoppedCaptureRequest } from "./stopped-capture.ts";
 
 /** Progress is written down when it has grown by so many per cent: a row a second at most, for big disks. */
 const PROGRESS_STEP = 5;
@@ -50,7 +53,13 @@ export class Captures {
   start(due: readonly CaptureGroup[]): void {
     for (const group of due) {
       if (this.#groups.has(group.group)) continue;
-      this.#track(group, () => this.#capture(group));
+      // One capture of a volume at a time: a second one waits for the first.
+      const ids = group.snapshots.flatMap((snapshot) => snapshot.volume_id ?? []);
+      const before = ids.flatMap((id) => this.#volumes.get(id) ?? []);
+      this.#track(group, async () => {
+        await Promise.all(before);
+        await this.#capture(group);
+      });
     }
   }
 
@@ -65,6 +74,15 @@ export class Captures {
       if (wanted.has(snapshotId)) continue;
       // Nobody waits for it any more: the row was deleted, or had failed.
       capture.finishVolume(snapshotId, false).catch((error) => this.#warn(error, snapshotId, driver.id));
+    }
+  }
+
+  /** Ends what a killed server left open of disks that no machine holds: it would keep their machines from starting. */
+  async endLeftovers(): Promise<void> {
+    const directory = join(this.#parts.directory, "captures");
+    for (const name of await readdir(directory).catch(() => [])) {
+      await endStoppedCapture(instanceDirectory(join(directory, name)));
+      await rm(join(directory, name), { recursive: true, force: true });
     }
   }
 
@@ -104,29 +122,42 @@ export class Captures {
       await this.#readAll(group, capture.volumes, (id, ok) => capture.finishVolume(id, ok));
       return;
     }
-    const stopped = await beginStoppedCapture(
-      await Promise.all(
-        requests.map(async (request) => {
-          const volume = volumes.get(request.volumeId);
-          if (volume === undefined) throw new Error(`${request.volumeId} is gone`);
-          const base = baseOf(volume);
-          return {
-            request,
-            disk: {
-              overlayPath: overlayPath(this.#parts.directory, volume.id),
-              bytes: volumeBytes(volume),
-              base: base === null ? null : await this.#parts.storage.export(base),
-            },
-          };
-        }),
-      ),
-      { directory: this.#parts.directory, log: this.#parts.log },
-    );
+    const path = captureDirectory(this.#parts.directory, group.group);
+    await mkdir(path, { recursive: true, mode: 0o700 });
+    const stopped = await captureStopped(path, await this.#stoppedRequests(requests, volumes), {
+      log: this.#parts.log,
+    });
     try {
       await this.#readAll(group, stopped.volumes, (id, ok) => stopped.finishVolume(id, ok));
     } finally {
+      // Nothing of it outlives this server: the next one begins anew, of disks that lie still.
       await stopped.finish(false);
+      await rm(path, { recursive: true, force: true });
     }
+  }
+
+  #stoppedRequests(
+    requests: readonly CaptureRequest[],
+    volumes: ReadonlyMap<string, Volume>,
+  ): Promise<StoppedCaptureRequest[]> {
+    return Promise.all(
+      requests.map(async ({ volumeId, ...request }) => {
+        const volume = volumes.get(volumeId);
+        if (volume === undefined) throw new Error(`${volumeId} is gone`);
+        const base = baseOf(volume);
+        return {
+          ...request,
+          disk: {
+            volumeId,
+            deviceName: volume.device_name ?? "",
+            overlayPath: overlayPath(this.#parts.directory, volumeId),
+            bytes: volumeBytes(volume),
+            base: base === null ? null : await this.#parts.storage.export(base),
+            root: volume.is_root === 1,
+          },
+        };
+      }),
+    );
   }
 
   async #request(snapshot: Snapshot, volumes: ReadonlyMap<string, Volume>): Promise<CaptureRequest> {

@@ -83,6 +83,9 @@ export const overlayPath = (directory: string, id: VolumeId): string => join(dir
 
 export const machineDirectory = (directory: string, id: string): string => join(directory, "machines", id);
 
+/** Sockets and temporary files of a capture of disks that no machine holds. */
+export const captureDirectory = (directory: string, group: string): string => join(directory, "captures", group);
+
 export const volumeBytes = (volume: Pick<Volume, "size_gib">): number => volume.size_gib * GIB;
 
 /** What lies beneath a volume's overlay. */

@@ -55,6 +55,7 @@ export class Host {
     const rows = await readHostRows(this.#parts.database.read);
     await this.#parts.network.sync([...rows.nics.values()], rows.groups);
     this.#rulesInForce = rulesKey(rows);
+    await this.#captures.endLeftovers();
     const due = await capturesDue(this.#parts.database.read);
     await Promise.all(
       rows.instances.map(async ({ id }) => {

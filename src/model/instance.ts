@@ -8,6 +8,7 @@ import type { InstanceId, NetworkInterfaceId, Region, SubnetId, VpcId } from "..
 import type { Db } from "../database/database.ts";
 import type { InstancesTable } from "../database/tables/ec2.ts";
 import type { ConditionKeys, Grant } from "./access.ts";
+import { ec2Arn } from "./arn.ts";
 import { resourceTagKeys, type Tag } from "./tags.ts";
 import type { Owner } from "./vpc.ts";
 
@@ -37,10 +38,14 @@ export type Instance = Omit<InstancesTable, "reboots_asked" | "reboots_done"> & 
 /** Hours after which EC2 forgets a terminated instance. */
 const TERMINATED_SHOWN_HOURS = 1;
 
-export const instanceNotFound = (ids: readonly string[]): ApiError =>
-  ids.length === 1
-    ? new ApiError("InvalidInstanceID.NotFound", `The instance ID '${ids[0]}' does not exist`)
-    : new ApiError("InvalidInstanceID.NotFound", `The instance IDs '${ids.join(", ")}' do not exist`);
+export const instanceNotFound = (owner: Owner, ids: readonly string[]): ApiError =>
+  new ApiError(
+    "InvalidInstanceID.NotFound",
+    ids.length === 1
+      ? `The instance ID '${ids[0]}' does not exist`
+      : `The instance IDs '${ids.join(", ")}' do not exist`,
+    { resourceArn: ec2Arn(owner.region, owner.accountId, "instance", ids[0] ?? "*") },
+  );
 
 /**
  * The owner's instances of these ids, in the order asked for.
@@ -57,7 +62,7 @@ export async function instancesByIds(db: Db, owner: Owner, ids: readonly string[
     .execute()) as Instance[];
   const byId = new Map<string, Instance>(rows.map((row) => [row.id, row]));
   const missing = ids.filter((id) => !byId.has(id));
-  if (missing.length > 0) throw instanceNotFound(missing);
+  if (missing.length > 0) throw instanceNotFound(owner, missing);
   return [...byId.values()].sort((a, b) => ids.indexOf(a.id) - ids.indexOf(b.id));
 }
 
@@ -261,4 +266,44 @@ export async function becameTerminated(tx: Db, id: InstanceId, at: Date): Promis
 
 export async function rebootDone(tx: Db, id: InstanceId, count: number): Promise<void> {
   await tx.updateTable("instances").set({ reboots_done: count }).where("id", "=", id).execute();
+}
+
+/** What an owner may change of an instance that is there. */
+export type InstanceChange = Partial<
+  Pick<
+    InstancesTable,
+    | "type"
+    | "user_data"
+    | "source_dest_check"
+    | "ebs_optimized"
+    | "disable_api_termination"
+    | "disable_api_stop"
+    | "shutdown_behavior"
+    | "http_tokens"
+    | "http_hop_limit"
+    | "http_endpoint"
+    | "metadata_tags"
+    | "profile_arn"
+    | "profile_id"
+    | "profile_association_id"
+    | "monitoring"
+  >
+>;
+
+export async function changeInstance(
+  _grant: Grant<
+    | "ec2:ModifyInstanceAttribute"
+    | "ec2:ResetInstanceAttribute"
+    | "ec2:ModifyInstanceMetadataOptions"
+    | "ec2:AssociateIamInstanceProfile"
+    | "ec2:DisassociateIamInstanceProfile"
+    | "ec2:ReplaceIamInstanceProfileAssociation"
+    | "ec2:MonitorInstances"
+    | "ec2:UnmonitorInstances"
+  >,
+  tx: Db,
+  id: InstanceId,
+  change: InstanceChange,
+): Promise<void> {
+  await tx.updateTable("instances").set(change).where("id", "=", id).execute();
 }

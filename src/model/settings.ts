@@ -7,7 +7,8 @@ export type SettingName =
   | "image-block-public-access"
   | "snapshot-block-public-access"
   | "allowed-images"
-  | "ebs-encryption-by-default";
+  | "ebs-encryption-by-default"
+  | "instance-metadata-defaults";
 
 export async function settingOf(db: Db, owner: Owner, name: SettingName): Promise<string | undefined> {
   const row = await db
@@ -27,7 +28,8 @@ type SettingAction =
   | "ec2:DisableSnapshotBlockPublicAccess"
   | "ec2:EnableAllowedImagesSettings"
   | "ec2:DisableAllowedImagesSettings"
-  | "ec2:ReplaceImageCriteriaInAllowedImagesSettings";
+  | "ec2:ReplaceImageCriteriaInAllowedImagesSettings"
+  | "ec2:ModifyInstanceMetadataDefaults";
 
 export async function changeSetting(
   _grant: Grant<SettingAction>,

@@ -1,3 +1,4 @@
+import type { AuditTrail } from "../audit/trail.ts";
 import type { InstanceId, Region } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import type { Database } from "../database/database.ts";
@@ -22,6 +23,7 @@ export interface RequestContext {
 /** The parts of Ingot that actions reach, as `main.ts` has built them. */
 export interface Parts {
   readonly identity: Identity;
+  readonly audit: AuditTrail;
   readonly snapshots: SnapshotStore;
   readonly host: HostControl;
   readonly pages: PageTokens;

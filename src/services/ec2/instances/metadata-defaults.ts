@@ -2,10 +2,9 @@
 // the image asks for, else EC2's own.
 import type { Db } from "../../../database/database.ts";
 import type { InstancesTable } from "../../../database/tables/ec2.ts";
+import { settingOf } from "../../../model/settings.ts";
 import type { Owner } from "../../../model/vpc.ts";
 import type { MetadataRequest } from "./launch-request.ts";
-
-export const METADATA_DEFAULTS_SETTING = "instance-metadata-defaults";
 
 export const NO_DEFAULTS: MetadataRequest = {
   httpTokens: undefined,
@@ -16,14 +15,8 @@ export const NO_DEFAULTS: MetadataRequest = {
 
 /** The account's defaults in the Region. */
 export async function metadataDefaults(db: Db, owner: Owner): Promise<MetadataRequest> {
-  const row = await db
-    .selectFrom("settings")
-    .select("value")
-    .where("account_id", "=", owner.accountId)
-    .where("region", "=", owner.region)
-    .where("name", "=", METADATA_DEFAULTS_SETTING)
-    .executeTakeFirst();
-  return row === undefined ? NO_DEFAULTS : { ...NO_DEFAULTS, ...(JSON.parse(row.value) as MetadataRequest) };
+  const kept = await settingOf(db, owner, "instance-metadata-defaults");
+  return kept === undefined ? NO_DEFAULTS : { ...NO_DEFAULTS, ...(JSON.parse(kept) as Partial<MetadataRequest>) };
 }
 
 /** @param imdsSupport  `v2.0` when the image says that its software speaks version 2 only */

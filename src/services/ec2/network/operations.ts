@@ -1,0 +1,27 @@
+import {
+  authorizeSecurityGroupEgress,
+  authorizeSecurityGroupIngress,
+  revokeSecurityGroupEgress,
+  revokeSecurityGroupIngress,
+} from "./change-rules.ts";
+import { describeAvailabilityZones, describeRegions } from "./describe-places.ts";
+import { describeSecurityGroupRules, describeSecurityGroups } from "./describe-security-groups.ts";
+import { describeAccountAttributes, describeSubnets, describeVpcAttribute, describeVpcs } from "./describe-vpcs.ts";
+import { createSecurityGroup, deleteSecurityGroup } from "./make-security-group.ts";
+
+export const networkOperations = {
+  AuthorizeSecurityGroupEgress: authorizeSecurityGroupEgress,
+  AuthorizeSecurityGroupIngress: authorizeSecurityGroupIngress,
+  CreateSecurityGroup: createSecurityGroup,
+  DeleteSecurityGroup: deleteSecurityGroup,
+  DescribeAccountAttributes: describeAccountAttributes,
+  DescribeAvailabilityZones: describeAvailabilityZones,
+  DescribeRegions: describeRegions,
+  DescribeSecurityGroupRules: describeSecurityGroupRules,
+  DescribeSecurityGroups: describeSecurityGroups,
+  DescribeSubnets: describeSubnets,
+  DescribeVpcAttribute: describeVpcAttribute,
+  DescribeVpcs: describeVpcs,
+  RevokeSecurityGroupEgress: revokeSecurityGroupEgress,
+  RevokeSecurityGroupIngress: revokeSecurityGroupIngress,
+};
