@@ -13,7 +13,7 @@ import type { InstanceId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import type { Nic, NicAttachment, SecurityGroupRules } from "../model/nic.ts";
 import { type KernelMode, openKernelFabric, probeKernel } from "./kernel-fabric.ts";
-import type { ProcessRecord } from "./process-record.ts";
+import { openUserFabric, probeUser } from "./user-fabric.ts";
 
 export interface FabricProcess {
   readonly name: "holder" | "agent" | "slirp4netns" | "switch" | "router";
@@ -98,7 +98,7 @@ export async function openFabric(options: FabricOptions): Promise<Fabric> {
     }
     if (options.prefer === "kernel") throw new Error(refusals.join("; "));
   }
-  throw new Error(`the user-space network is not there yet; ${refusals.join("; ")}`);
+  const refusal = await probeUser();
+  if (refusal !== null) throw new Error(`no network is possible here: ${[...refusals, refusal].join("; ")}`);
+  return openUserFabric(options, refusals);
 }
-
-export type { ProcessRecord };

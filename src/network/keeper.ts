@@ -1,6 +1,7 @@
 // Keeps one of the fabric's processes running: adopts the one that an earlier server started, starts it when there is
 // none, replaces it when its version is older than ours.
 import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import type { Log } from "../base/log.ts";
 import { hello, PROCESS_VERSION } from "./control.ts";
 import { endProcess, findProcess, isAlive, logTail, type ProcessRecord, startDetached } from "./process-record.ts";
@@ -107,4 +108,13 @@ async function isCurrent(socket: string): Promise<boolean> {
   } catch {
     return false;
   }
+}
+
+// A small heap: neither agent nor switch holds state worth mentioning.
+const NODE_FLAGS = ["--max-semi-space-size=1", "--max-old-space-size=128", "--disable-warning=ExperimentalWarning"];
+
+/** Runs one of our entries; in development the source itself, in a build the bundle beside the server's. */
+export function nodeArgv(entry: "agent" | "switch", directory: string): string[] {
+  const file = import.meta.url.endsWith(".ts") ? `./${entry}.ts` : `./network-${entry}.js`;
+  return [process.execPath, ...NODE_FLAGS, fileURLToPath(new URL(file, import.meta.url)), directory];
 }

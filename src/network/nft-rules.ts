@@ -16,18 +16,15 @@
 import { formatNetwork } from "../model/ipv4.ts";
 import type { Nic, SecurityGroupRules, SecurityRule } from "../model/nic.ts";
 import { ipHex, METADATA_IP, parseCidr, resolverOf } from "./address.ts";
+import { tapName } from "./tap.ts";
 
 export const TABLE = "inet ingot";
 
+/** Empty; its name says which `baseRules` the table has. Change it with them: an older table is then replaced. */
+export const VERSION_CHAIN = "version_1";
+
 /** The uplink's name inside the namespace. */
 export const UPLINK = "up0";
-
-/** `tapac1f0506` for 172.31.5.6: no table of names is needed, and `tap*` means all guests. */
-export const tapName = (nic: Nic): string => `tap${ipHex(nic.privateIp)}`;
-
-/** Never reachable through the uplink, whatever the host's addresses are: itself, link-local (the metadata service of a
- * cloud that the host may run in), multicast, reserved. */
-export const ALWAYS_FORBIDDEN = ["0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3"];
 
 /** Everything that does not depend on instances or groups. `markByPayload`: the kernel and nft know `@ih` (5.16, 1.0.1). */
 export function baseRules(markByPayload: boolean): string {
@@ -37,9 +34,10 @@ export function baseRules(markByPayload: boolean): string {
     : "ct mark set 1;";
   return `
 table ${TABLE} {
+ chain ${VERSION_CHAIN} { }
  set src { type ifname . ipv4_addr; }
  set resolvers { type ipv4_addr; elements = { 169.254.169.253 } }
- set forbidden { type ipv4_addr; flags interval; auto-merge; elements = { ${ALWAYS_FORBIDDEN.join(", ")} } }
+ set forbidden { type ipv4_addr; flags interval; auto-merge; }
  map m_in { type ifname : verdict; }
  map m_out { type ifname : verdict; }
  map hop { type ipv4_addr : verdict; }
@@ -76,7 +74,7 @@ export function ruleObjects(nics: readonly Nic[], groups: readonly SecurityGroup
   const named = new Set([...byId.keys(), ...members.keys(), ...groups.flatMap(peersOf)]);
   for (const id of named) objects.set(`members ${id}`, membersObject(id, members.get(id) ?? []));
   for (const id of named) objects.set(`group ${id}`, groupObject(id, byId.get(id)));
-  for (const nic of nics) objects.set(`nic ${tapName(nic)}`, nicObject(nic));
+  for (const nic of nics) objects.set(`nic ${tapName(nic.privateIp)}`, nicObject(nic));
   return objects;
 }
 
@@ -179,7 +177,7 @@ function int(value: number): string {
 }
 
 function nicObject(nic: Nic): RuleObject {
-  const tap = tapName(nic);
+  const tap = tapName(nic.privateIp);
   const id = ipHex(nic.privateIp);
   const jumps = (direction: "in" | "out") =>
     nic.securityGroups.map((group) => `add rule ${TABLE} ${direction}_${id} jump ${groupName(group)}_${direction}\n`);
