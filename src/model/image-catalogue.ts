@@ -8,6 +8,7 @@ import type { Db } from "../database/database.ts";
 import type { Schema } from "../database/schema.ts";
 import type { Image, ImageState, Viewer } from "./image.ts";
 import { imageOf, selectImages } from "./image-rows.ts";
+import { type Position, type ReadAfter, walk } from "./walk.ts";
 
 /** What narrows the list in SQL. Whatever is absent does not narrow it; lists are alternatives. */
 export interface ImageQuery {
@@ -34,41 +35,26 @@ export type ExecutableBy =
   /** Another account; only the viewer's own images tell. */
   | { readonly kind: "account"; readonly accountId: string };
 
-/** The key of the last image seen. */
-export interface CataloguePosition {
-  readonly createdAt: string;
-  readonly id: string;
-}
-
-/** Rows per query: short enough that a list of 100,000 lets other requests through in between. */
-const CHUNK = 1000;
-
 /**
- * Chunks of the list, in order of creation (then of id).
- * @param limit  how many are wanted at most, where that is known: the first chunk then holds no more
+ * The list, in order of creation (then of id), in chunks.
+ * @param limit  how many are wanted at most, where that is known
  */
-export async function* catalogue(
+export function catalogue(
   db: Db,
   query: ImageQuery,
-  after: CataloguePosition | undefined,
+  after: Position | undefined,
   limit: number | undefined,
 ): AsyncGenerator<Image[]> {
-  const size = Math.min(CHUNK, limit ?? CHUNK);
-  for (let position = after; ; ) {
-    const own: Image[] = ownMayBeListed(query) ? await half(db, query, "own", position, size) : [];
-    const others: Image[] = await half(db, query, "others", position, size);
-    const complete = own.length < size && others.length < size;
-    // Each half gave its first `size`, so the first `size` of both together are certain; what is beyond is read again.
-    const chunk = [...own, ...others].sort(byCreation).slice(0, complete ? undefined : size);
-    const last = chunk.at(-1);
-    if (last !== undefined) yield chunk;
-    if (complete || last === undefined) return;
-    position = { createdAt: last.created_at, id: last.id };
-  }
+  const halves = ownMayBeListed(query) ? (["own", "others"] as const) : (["others"] as const);
+  const reads = halves.map(
+    (which): ReadAfter<Image> =>
+      (position, size) =>
+        half(db, query, which, position, size),
+  );
+  return walk(reads, imagePosition, after, limit);
 }
 
-const byCreation = (a: Image, b: Image): number =>
-  a.created_at < b.created_at ? -1 : a.created_at > b.created_at ? 1 : a.id < b.id ? -1 : a.id > b.id ? 1 : 0;
+export const imagePosition = (image: Image): Position => ({ at: image.created_at, id: image.id });
 
 const ownMayBeListed = ({ owners, viewer }: ImageQuery): boolean =>
   owners === undefined || owners.accounts.includes(viewer.accountId) || owners.aliases.length > 0;
@@ -77,7 +63,7 @@ async function half(
   db: Db,
   query: ImageQuery,
   which: "own" | "others",
-  after: CataloguePosition | undefined,
+  after: Position | undefined,
   limit: number,
 ): Promise<Image[]> {
   const { viewer, region } = query;
@@ -122,8 +108,8 @@ async function half(
   if (after !== undefined) {
     // The first condition follows from the second; it is what the index can use.
     select = select
-      .where("images.created_at", ">=", after.createdAt)
-      .where((eb) => eb.or([eb("images.created_at", ">", after.createdAt), eb("images.id", ">", after.id)]));
+      .where("images.created_at", ">=", after.at)
+      .where((eb) => eb.or([eb("images.created_at", ">", after.at), eb("images.id", ">", after.id)]));
   }
   const rows = await select.orderBy("images.created_at").orderBy("images.id").limit(limit).execute();
   return rows.map(imageOf);

@@ -2,6 +2,7 @@
 import type { Region, SnapshotId, VolumeId } from "../base/ids.ts";
 import type { Db } from "../database/database.ts";
 import type { Grant } from "./access.ts";
+import { settingOf } from "./settings.ts";
 import {
   type CreateVolumePermission,
   canRead,
@@ -55,10 +56,19 @@ export const createVolumePermissionsOf = (db: Db, id: SnapshotId): Promise<Creat
  */
 export async function readableSnapshot(db: Db, accountId: string, region: Region, id: SnapshotId): Promise<Snapshot> {
   const snapshot = await findSnapshot(db, region, id);
-  if (snapshot === undefined) throw snapshotNotFound(region, id);
-  if (snapshot.account_id === accountId) return snapshot;
-  if (!canRead(snapshot, await createVolumePermissionsOf(db, id), accountId)) throw snapshotNotFound(region, id);
+  if (snapshot === undefined || !(await mayRead(db, snapshot, accountId))) throw snapshotNotFound(region, id);
   return snapshot;
+}
+
+/** May the account make volumes of it and read its blocks, as far as its owner is concerned? */
+export async function mayRead(db: Db, snapshot: Snapshot, accountId: string): Promise<boolean> {
+  if (snapshot.account_id === accountId) return true;
+  const permissions = await createVolumePermissionsOf(db, snapshot.id);
+  if (!canRead(snapshot, permissions, accountId)) return false;
+  if (permissions.some(({ kind, value }) => kind === "user" && value === accountId)) return true;
+  // Only public: its owner may have blocked even what was public before.
+  const owner = { accountId: snapshot.account_id, region: snapshot.region };
+  return (await settingOf(db, owner, "snapshot-block-public-access")) !== "block-all-sharing";
 }
 
 /** @throws ApiError `InvalidSnapshot.NotFound`, `AuthFailure` when it is only shared with the account */

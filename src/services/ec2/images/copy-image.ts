@@ -11,13 +11,8 @@ import { keepToken, type TokenUse, tokenResult } from "../../../model/client-tok
 import { type Image, imageKeys, mustBeReady, parseDescription, parseImageName } from "../../../model/image.ts";
 import { insertImage, type NewImage, nameMustBeFree, usableImage } from "../../../model/image-rows.ts";
 import { isRegion } from "../../../model/regions.ts";
-import { canRead, type Snapshot, snapshotKeys } from "../../../model/snapshot.ts";
-import {
-  createVolumePermissionsOf,
-  findSnapshots,
-  insertSnapshots,
-  newSnapshot,
-} from "../../../model/snapshot-rows.ts";
+import { type Snapshot, snapshotKeys } from "../../../model/snapshot.ts";
+import { findSnapshots, insertSnapshots, mayRead, newSnapshot } from "../../../model/snapshot-rows.ts";
 import { requestTagKeys, tagsOf, writeTags } from "../../../model/tags.ts";
 import type { RequestContext } from "../../context.ts";
 import { operation } from "../../operation.ts";
@@ -177,9 +172,8 @@ async function readableSnapshots(ctx: RequestContext, source: Image): Promise<Sn
     const snapshot = found.get(id);
     if (snapshot === undefined) throw noStorageAccess();
     // What the platform brings along may be copied by all who may launch it; a sharing owner must say so by snapshot.
-    if (source.owner_alias === null) {
-      const permissions = await createVolumePermissionsOf(ctx.database.read, id);
-      if (!canRead(snapshot, permissions, ctx.caller.accountId)) throw noStorageAccess();
+    if (source.owner_alias === null && !(await mayRead(ctx.database.read, snapshot, ctx.caller.accountId))) {
+      throw noStorageAccess();
     }
     snapshots.push(snapshot);
   }

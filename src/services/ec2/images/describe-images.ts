@@ -8,13 +8,9 @@ import { ApiError } from "../../../base/api-error.ts";
 import { type ImageId, isAccountId, parseId } from "../../../base/ids.ts";
 import { allowance, allowedImagesOf } from "../../../model/allowed-images.ts";
 import { type ImageState, imageNotFound } from "../../../model/image.ts";
-import {
-  type CataloguePosition,
-  catalogue,
-  type ExecutableBy,
-  type ImageQuery,
-} from "../../../model/image-catalogue.ts";
+import { catalogue, type ExecutableBy, type ImageQuery, imagePosition } from "../../../model/image-catalogue.ts";
 import { tagsOf } from "../../../model/tags.ts";
+import { type Position, parsePosition, positionText } from "../../../model/walk.ts";
 import { compileFilters, type Filters } from "../../../protocol/filters.ts";
 import { pageLimit, refusePagesOfIds } from "../../../protocol/pages.ts";
 import type { RequestContext } from "../../context.ts";
@@ -52,7 +48,7 @@ export const describeImages = operation({
     return {
       Images: views.map((view) => shownImage(view, ctx.caller.accountId, now)),
       ...(more && last !== undefined
-        ? { NextToken: ctx.parts.pages.seal(scope, `${last.created_at} ${last.id}`) }
+        ? { NextToken: ctx.parts.pages.seal(scope, positionText(imagePosition(last))) }
         : {}),
     };
   },
@@ -122,7 +118,7 @@ async function list(
   ctx: RequestContext,
   query: ImageQuery,
   filters: Filters<ImageView>,
-  after: CataloguePosition | undefined,
+  after: Position | undefined,
   limit: number | undefined,
 ): Promise<{ readonly views: ImageView[]; readonly more: boolean }> {
   const db = ctx.database.read;
@@ -171,11 +167,4 @@ async function refuseUnknown(ctx: RequestContext, ids: readonly ImageId[], found
   const known = new Set([...there, ...launched].map((row) => row.id));
   const unknown = missing.filter((id) => !known.has(id));
   if (unknown.length > 0) throw imageNotFound(ctx.region, ...unknown);
-}
-
-/** `2026-11-24T08:00:00.000Z ami-…`, as sealed into the token. */
-function parsePosition(position: string | undefined): CataloguePosition | undefined {
-  if (position === undefined) return undefined;
-  const [createdAt = "", id = ""] = position.split(" ");
-  return { createdAt, id };
 }
