@@ -72,13 +72,8 @@ async function buildTiny(system: Distribution, options: BuildOptions): Promise<B
   await mkdir(outputDirectory, { recursive: true });
   const scratchDirectory = await mkdtemp(join(tmpdir(), "ingot-tiny-"));
   try {
-    const { tree: unpacked, modified } = await unpack(
-      packages,
-      () => true,
-      (index) => onProgress?.("unpack packages", index, packages.length),
-      signal,
-    );
-    onProgress?.("unpack packages", packages.length, packages.length);
+    const progress = (done: number): void => onProgress?.("unpack packages", done, packages.length);
+    const { tree: unpacked, modified } = await unpack(packages, progress, signal);
     const overlay = await recipeDirectory("tiny/root");
     const built = await tinySystem(unpacked, overlay, { modified, scratchDirectory, system: system.prettyName });
     const tools = join(scratchDirectory, "tools");

@@ -6,7 +6,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Entry, FileTree } from "./file-tree.ts";
-import { run } from "./program.ts";
+import { run, runForBoth } from "./program.ts";
 
 export interface Ext4Options {
   readonly diskPath: string;
@@ -55,9 +55,10 @@ export async function writeExt4(tree: FileTree, options: Ext4Options): Promise<v
 
     const script = join(scratch, "script");
     await writeFile(script, await debugfsScript(tree, scratch, options.xattrs ?? new Map()));
-    const said = await run("debugfs", ["-w", "-f", script, `${diskPath}?offset=${offset}`], { env, signal });
-    // debugfs goes on after a failed command and still exits with 0; every line it prints but the echo is a complaint.
-    const complaint = said.split("\n").find((line) => line !== "" && !/^(debugfs: |Allocated inode: )/.test(line));
+    const argv = ["-w", "-f", script, `${diskPath}?offset=${offset}`];
+    const { stderr } = await runForBoth("debugfs", argv, { env, signal });
+    // debugfs goes on after a command that failed, and still exits with 0. Its first word is its version.
+    const complaint = stderr.split("\n").find((line) => line !== "" && !/^debugfs [0-9.]+ \(/.test(line));
     if (complaint !== undefined) throw new Error(`debugfs: ${complaint}`);
   } catch (cause) {
     throw new Error(`write the root filesystem of ${diskPath}`, { cause });

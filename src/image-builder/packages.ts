@@ -3,6 +3,7 @@
 import { createHash } from "node:crypto";
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import type { Entry } from "./file-tree.ts";
 import { run, stream } from "./program.ts";
 import { readTar } from "./tar.ts";
@@ -68,21 +69,23 @@ export async function fetchPackages(request: PackageRequest, options: FetchOptio
   const offered = parseUris(await run("apt-get", [...apt, "--print-uris", "download", ...names], { signal }));
   const have = new Set(await readdir(directory));
   const missing = offered.filter(({ file }) => !have.has(file));
-  let done = 0;
-  // A few at a time: apt gets them in parallel, and we hear of each batch.
-  for (let at = 0; at < missing.length; at += 8) {
-    const batch = missing.slice(at, at + 8);
-    onProgress?.("download packages", done, missing.length);
+  if (missing.length > 0) {
     // Into a directory of its own, then moved: a name in `directory` is a whole, verified package.
     const arriving = join(directory, `arriving-${process.pid}`);
     await mkdir(arriving, { recursive: true });
     try {
-      await run("apt-get", [...apt, "-q", "download", ...batch.map(({ name }) => name)], { cwd: arriving, signal });
+      onProgress?.("download packages", 0, missing.length);
+      const argv = [...apt, "-q", "download", ...missing.map(({ name }) => name)];
+      const download = stream("apt-get", argv, { cwd: arriving, signal });
+      for await (const line of createInterface({ input: download.stdout })) {
+        const started = /^Get:(\d+) /.exec(line);
+        if (started !== null) onProgress?.("download packages", Number(started[1]) - 1, missing.length);
+      }
+      await download.finished;
       for (const file of await readdir(arriving)) await rename(join(arriving, file), join(directory, file));
     } finally {
       await rm(arriving, { recursive: true, force: true });
     }
-    done += batch.length;
   }
   onProgress?.("download packages", missing.length, missing.length);
   await rename(await writeList(request, directory, offered), listPath(request, directory));
@@ -137,7 +140,6 @@ export async function* packageFiles(
   signal?: AbortSignal,
 ): AsyncGenerator<{ path: string; entry: Entry }> {
   const archive = stream("dpkg-deb", ["--fsys-tarfile", path], { signal });
-  archive.finished.catch(() => {}); // awaited below; must not go unheard if reading fails first
   for await (const { path: name, entry } of readTar(archive.stdout, { wanted })) yield { path: name, entry };
   await archive.finished;
 }

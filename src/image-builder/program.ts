@@ -26,14 +26,23 @@ export const programEnvironment = (more: Readonly<Record<string, string>> = {}):
  * @throws Error with the program's last words when it fails, is killed, or does not exist
  */
 export async function run(program: string, argv: readonly string[], options: RunOptions = {}): Promise<string> {
+  return (await runForBoth(program, argv, options)).stdout;
+}
+
+/** `run` for programs that complain on standard error and still succeed: gives the end of that, too. */
+export async function runForBoth(
+  program: string,
+  argv: readonly string[],
+  options: RunOptions = {},
+): Promise<{ readonly stdout: string; readonly stderr: string }> {
   const child = start(program, argv, options);
   const out: Buffer[] = [];
   child.stdout?.on("data", (chunk: Buffer) => out.push(chunk));
   const finished = succeed(program, child);
   child.stdin?.on("error", () => {}); // a program that dies early says why on stderr; EPIPE would hide it
   child.stdin?.end(options.input ?? "");
-  await finished;
-  return Buffer.concat(out).toString();
+  const stderr = await finished;
+  return { stdout: Buffer.concat(out).toString(), stderr };
 }
 
 /** Starts a program whose standard output the caller reads as it comes. Await both the reading and `finished`. */
@@ -41,7 +50,9 @@ export function stream(program: string, argv: readonly string[], options: Omit<R
   const child = start(program, argv, options);
   child.stdin?.end();
   if (child.stdout === null) throw new Error(`run ${program}: no standard output`);
-  return { stdout: child.stdout, finished: succeed(program, child) };
+  const finished = succeed(program, child);
+  finished.catch(() => {}); // awaited by the caller; must not go unheard if the reading fails first
+  return { stdout: child.stdout, finished };
 }
 
 function start(program: string, argv: readonly string[], { signal, cwd, env }: RunOptions): ChildProcess {
@@ -56,7 +67,7 @@ function start(program: string, argv: readonly string[], { signal, cwd, env }: R
 /** How much of a failed program's stderr goes into the error: its end, where the reason is. */
 const LAST_WORDS = 2000;
 
-async function succeed(program: string, child: ChildProcess): Promise<void> {
+async function succeed(program: string, child: ChildProcess): Promise<string> {
   let stderr = "";
   child.stderr?.on("data", (chunk: Buffer) => {
     stderr = (stderr + chunk.toString()).slice(-LAST_WORDS);
@@ -69,4 +80,5 @@ async function succeed(program: string, child: ChildProcess): Promise<void> {
   }
   const [code, signal] = result;
   if (code !== 0) throw new Error(`${program} ${signal ?? `exited with ${code}`}: ${stderr.trim()}`);
+  return stderr;
 }

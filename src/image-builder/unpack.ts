@@ -1,5 +1,5 @@
 // Many packages as one tree, the way an installed system has them.
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { type Entry, FileTree } from "./file-tree.ts";
 import { type Package, packageFiles } from "./packages.ts";
@@ -10,23 +10,37 @@ export const mergedPath = (path: string): string => path.replace(/^(bin|sbin|lib
 /** What no image and no build reads, and what makes up half of the packages. */
 const UNWANTED = /^usr\/(share\/(doc|man|locale|info|lintian|bash-completion|zsh)|lib\/debug)\//;
 
+/** dpkg-deb decompresses in a thread of its own process; more of them than this only take memory. */
+const AT_ONCE = 2;
+
 /** Reads packages into memory. `modified` is the newest time in them: the time of an image made of them. */
 export async function unpack(
   packages: readonly Package[],
-  wanted: (packageName: string, path: string) => boolean,
-  onPackage: (index: number) => void,
+  onProgress: (done: number) => void,
   signal?: AbortSignal,
 ): Promise<{ readonly tree: FileTree; readonly modified: number }> {
+  const contents = packages.map((): [string, Entry][] => []);
+  // The largest first, so that none of them is what all wait for at the end.
+  const sizes = await Promise.all(packages.map(async ({ path }) => (await stat(path)).size));
+  const queue = [...packages.keys()].sort((a, b) => sizes[b]! - sizes[a]!);
+  let done = 0;
+  const work = async (): Promise<void> => {
+    for (let index = queue.shift(); index !== undefined; index = queue.shift()) {
+      const wanted = (path: string): boolean => !UNWANTED.test(path);
+      for await (const { path, entry } of packageFiles(packages[index]!.path, wanted, signal)) {
+        if (entry.kind !== "directory") contents[index]!.push([mergedPath(path), merged(entry)]);
+      }
+      onProgress(++done);
+    }
+  };
+  onProgress(0);
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
+
   const tree = new FileTree(0);
   let modified = 1;
-  for (const [index, { name, path }] of packages.entries()) {
-    onPackage(index);
-    const want = (file: string): boolean => !UNWANTED.test(file) && wanted(name, mergedPath(file));
-    for await (const file of packageFiles(path, want, signal)) {
-      if (file.entry.kind === "directory") continue;
-      modified = Math.max(modified, file.entry.modified);
-      tree.set(mergedPath(file.path), merged(file.entry));
-    }
+  for (const [path, entry] of contents.flat()) {
+    modified = Math.max(modified, entry.modified);
+    tree.set(path, entry);
   }
   return { tree, modified };
 }
