@@ -29,6 +29,8 @@ export function secondsLeft(key: Uint8Array, instanceId: string, token: string, 
   if (!/^[A-Za-z0-9_-]{54}==$/.test(token)) return null;
   const bytes = Buffer.from(token, "base64url");
   if (bytes.length !== TOKEN_BYTES || bytes[0] !== 1) return null;
+  // The last character has four bits that decode to nothing: a token is written in one way only.
+  if (`${bytes.toString("base64url")}==` !== token) return null;
   const head = bytes.subarray(0, HEAD_BYTES);
   if (!timingSafeEqual(bytes.subarray(HEAD_BYTES), mac(key, instanceId, head))) return null;
   const left = head.readUIntBE(1, 5) - Math.floor(now.getTime() / 1000);
