@@ -100,6 +100,7 @@ const STATUS = {
   MissingAuthenticationToken: 403,
   MissingAuthenticationTokenException: 403,
   MissingParameter: 400,
+  NoSuchAssociation: 400,
   NoSuchEntity: 404,
   OperationNotPermitted: 400,
   OptInRequired: 403,

@@ -4,6 +4,7 @@ import {
   revokeSecurityGroupEgress,
   revokeSecurityGroupIngress,
 } from "./change-rules.ts";
+import { describeNetworkInterfaces } from "./describe-network-interfaces.ts";
 import { describeAvailabilityZones, describeRegions } from "./describe-places.ts";
 import { describeSecurityGroupRules, describeSecurityGroups } from "./describe-security-groups.ts";
 import { describeAccountAttributes, describeSubnets, describeVpcAttribute, describeVpcs } from "./describe-vpcs.ts";
@@ -16,6 +17,7 @@ export const networkOperations = {
   DeleteSecurityGroup: deleteSecurityGroup,
   DescribeAccountAttributes: describeAccountAttributes,
   DescribeAvailabilityZones: describeAvailabilityZones,
+  DescribeNetworkInterfaces: describeNetworkInterfaces,
   DescribeRegions: describeRegions,
   DescribeSecurityGroupRules: describeSecurityGroupRules,
   DescribeSecurityGroups: describeSecurityGroups,
