@@ -146,6 +146,7 @@ test("any authorization header or presigned query is a signature or a fault, and
     ",",
     "SignedHeaders=",
     "host;x-amz-date",
+    "constructor;host",
     "host",
     "Signature=",
     "0".repeat(64),

@@ -1,6 +1,6 @@
 // Every operation that AWS's model of each service has, so that one which we do not answer is told from one that nobody
 // knows. Plain text, because the schemas of all of them would not fit into a quick start. Written by
-// `node script/known-actions.ts`; known-actions.test.ts keeps it equal to the SDK's.
+// test/golden/write-known-actions.ts; wire-names.test.ts keeps it equal to the SDK's.
 
 import type { ServiceName } from "./wire.ts";
 

@@ -221,6 +221,12 @@ describe("a signed request", () => {
     const noHost = signRequest({ ...ask, headers: { "content-type": "x" } }, CREDENTIALS, SCOPE, NOW);
     assert.equal(refusal({ ...ask, headers: noHost }), "unsigned-header");
     assert.equal(refusal(withHeader(signed(), "content-type", undefined)), "unsigned-header");
+    for (const name of ["constructor", "__proto__"]) {
+      assert.equal(
+        refusal(authorization(signed(), (a) => a.replace("SignedHeaders=", `SignedHeaders=${name};`))),
+        "unsigned-header",
+      );
+    }
   });
 
   test("an unsigned payload is accepted only where the caller says so", () => {

@@ -16,10 +16,10 @@ import type { WireRequest } from "./wire.ts";
 
 const ALGORITHM = "AWS4-HMAC-SHA256";
 const TERMINATOR = "aws4_request";
-export const UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD";
+const UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD";
 
 /** How far a client's clock may be off, either way. */
-export const MAX_SKEW_MS = 5 * 60_000;
+const MAX_SKEW_MS = 5 * 60_000;
 const MAX_EXPIRES_SECONDS = 7 * 24 * 3600;
 
 export type SignatureReason =
@@ -75,7 +75,7 @@ function readTimestamp(text: string): Date | undefined {
 }
 
 /** @returns `YYYYMMDDThhmmssZ` */
-export const writeTimestamp = (date: Date): string => `${date.toISOString().slice(0, 19).replace(/[-:]/g, "")}Z`;
+const writeTimestamp = (date: Date): string => `${date.toISOString().slice(0, 19).replace(/[-:]/g, "")}Z`;
 
 interface Fields {
   readonly credential: string;
@@ -277,7 +277,8 @@ export function verifySignature(
     }
   }
   for (const name of parsed.signedHeaders) {
-    if (request.headers[name] === undefined) {
+    // Not `=== undefined`: a client may sign a header called `constructor`.
+    if (!Object.hasOwn(request.headers, name)) {
       return fault("unsigned-header", `The signed header '${name}' is not in the request.`);
     }
   }

@@ -1,5 +1,5 @@
 // An operation's output → XML, for EC2's and the older query protocol. Each schema becomes a closure that has its tags
-// ready: 1000 images take 6 ms where the SDK's own writer takes 43 (see bench/protocol).
+// ready: 1000 images (1.2 MB) take twice as long as JSON.stringify, where the SDK's own writer takes twenty times.
 //
 //   member      <xmlName ?? name>…</…>
 //   list        <list><xmlName of the item ?? "member">…</…></list>, or the items alone where flattened
