@@ -1,6 +1,6 @@
 // One process writes to a store: `lock` names it. The kernel's flock drops with the process, however it ends; where
 // flock is out of reach, pid and start time in the file tell whether the owner lives.
-import { closeSync, ftruncateSync, openSync, readFileSync, readSync, unlinkSync, writeSync } from "node:fs";
+import { closeSync, ftruncateSync, openSync, readFileSync, readSync, writeSync } from "node:fs";
 import { libc } from "./libc.ts";
 
 export interface OwnerLock {
@@ -35,7 +35,8 @@ export function takeOwnerLock(path: string): OwnerLock {
   writeSync(fd, `${process.pid} ${processStartTime(process.pid) ?? ""}\n`);
   return {
     release() {
-      unlinkSync(path);
+      // The file stays: unlinking would let one process lock the old file and another a new one.
+      ftruncateSync(fd, 0);
       closeSync(fd);
     },
   };

@@ -80,8 +80,8 @@ export class SnapshotReader {
   readonly bytes: number;
   /** Hex Merkle root. */
   readonly digest: string;
-  /** Hears of each frame that a read touched. */
-  onFrame: ((pack: string, offset: number, bytes: number) => void) | null = null;
+  /** Hears of each read. */
+  onRead: ((offset: number, bytes: number) => void) | null = null;
   readonly top: Buffer | null;
   readonly #blobs: BlobReader;
   readonly #pages: PageCache;
@@ -108,6 +108,7 @@ export class SnapshotReader {
     if (offset < 0 || offset + into.length > this.bytes) {
       throw new RangeError(`bytes ${offset} to ${offset + into.length} of a disk of ${this.bytes}`);
     }
+    this.onRead?.(offset, into.length);
     let at = 0;
     while (at < into.length) {
       const position = offset + at;
@@ -158,7 +159,6 @@ export class SnapshotReader {
           frame = this.#blobs.cachedFrame(key);
         } else frame = loading;
       }
-      this.onFrame?.(page.packs[row]!, page.frameOffsets[row]!, page.frameBytes[row]!);
       const offset = page.offsets[row]! + from - start;
       if (page.offsets[row]! + page.blocks[row]! * BLOCK > frame.length) {
         throw new DamageError(`pack ${page.packs[row]}: a chunk ends after its frame`);

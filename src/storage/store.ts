@@ -15,6 +15,7 @@ import type { CaptureProgress, CaptureSpec } from "../model/disk.ts";
 import type { Backend } from "./backend.ts";
 import { BlobIndex } from "./blob-index.ts";
 import { BlobReader } from "./blob-reader.ts";
+import { type BlockServer, blockServer } from "./block-server-process.ts";
 import { allOrStop, type CaptureContext, type CaptureOptions, captureDisk, rootMessage } from "./capture.ts";
 import type { AnySource } from "./capture-sources.ts";
 import { type DraftBlock, Drafts } from "./drafts.ts";
@@ -41,6 +42,7 @@ import type { StorageWorker } from "./workers.ts";
 import { WorkerPool } from "./workers.ts";
 import { openCodec } from "./zstd.ts";
 
+export type { BlockServer } from "./block-server-process.ts";
 export type { CaptureOptions } from "./capture.ts";
 export type { DraftBlock } from "./drafts.ts";
 export type { HolderId } from "./records.ts";
@@ -143,6 +145,7 @@ export class SnapshotStore {
   readonly #backend: Backend;
   readonly #lock: OwnerLock;
   readonly #domain: Domain;
+  readonly #key: DomainKey | null;
   readonly #index: BlobIndex;
   readonly #blobs: BlobReader;
   readonly #pages = new PageCache(PAGE_ROWS);
@@ -152,6 +155,7 @@ export class SnapshotStore {
   /** Built by a worker for the first capture; extended for later ones; dropped when idle. */
   #table: Promise<KnownBlobsShare | null> = Promise.resolve(null);
   #tableTimer: NodeJS.Timeout | null = null;
+  #closed = false;
 
   constructor(parts: StoreParts) {
     this.directory = parts.directory;
@@ -160,6 +164,7 @@ export class SnapshotStore {
     this.#backend = parts.backend;
     this.#lock = parts.lock;
     this.#domain = domainOf(parts.key);
+    this.#key = parts.key;
     this.#index = new BlobIndex(join(parts.directory, "index"), (error) =>
       this.#log.error({}, `${chain(error)}; rebuild the index`),
     );
@@ -403,7 +408,15 @@ export class SnapshotStore {
     return this.#drafts.list();
   }
 
+  /** The process that serves this store's snapshots to guests. Nothing is started before its `ensure`. */
+  blockServer(options: { readonly cacheBytes?: number } = {}): BlockServer {
+    return blockServer({ ...options, directory: this.directory, log: this.#log, key: this.#key });
+  }
+
+  /** Ends what is under way, without keeping it. A second call does nothing. */
   async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
     if (this.#tableTimer !== null) clearTimeout(this.#tableTimer);
     await this.#pool.close();
     await this.#drafts.close();

@@ -1,0 +1,230 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { applyWrite, temporaryStore, writeDisk } from "../../test/support/storage-disk.ts";
+import { chain } from "../base/errors.ts";
+import { newId } from "../base/ids.ts";
+import { silentLog } from "../base/log.ts";
+import { BLOCK_BYTES, KIB, MIB } from "../base/units.ts";
+import { openStore } from "./store.ts";
+
+test("a captured file reads, restores and describes itself exactly", async (t) => {
+  const { store, directory } = await temporaryStore(t);
+  const disk = Buffer.alloc(20 * MIB + 512);
+  randomBytes(3 * MIB).copy(disk, 7 * MIB + 100);
+  applyWrite(disk, { block: 3000, blocks: 700, seed: 5 });
+  disk[disk.length - 1] = 9;
+  await writeDisk(join(directory, "disk"), disk);
+  const id = newId("snapshot");
+  const progress: number[] = [];
+  const snapshot = await store.capture(
+    { snapshotId: id, bytes: disk.length, base: null, source: { kind: "file", path: join(directory, "disk") } },
+    { onProgress: ({ doneBytes, totalBytes }) => progress.push(doneBytes / totalBytes) },
+  );
+  assert.equal(snapshot.bytes, disk.length);
+  assert.equal(snapshot.allocatedBytes, (769 + 700 + 1) * 4 * KIB);
+  assert.equal(progress.at(-1), 1);
+
+  const reader = await store.open(id);
+  assert.equal(reader.digest, snapshot.digest);
+  assert.ok((await reader.read(0, disk.length)).equals(disk));
+  for (const [from, length] of [
+    [0, 1],
+    [7 * MIB + 99, 3],
+    [8 * MIB - 1, 2],
+    [disk.length - 700, 700],
+  ] as const) {
+    assert.ok((await reader.read(from, length)).equals(disk.subarray(from, from + length)));
+  }
+  await assert.rejects(reader.read(disk.length - 1, 2), RangeError);
+
+  await store.restore(id, join(directory, "restored"));
+  assert.ok((await readFile(join(directory, "restored"))).equals(disk));
+  await assert.rejects(store.restore(id, join(directory, "restored")), /EEXIST/);
+});
+
+test("the same disk again stores nothing, whether sparse or not", async (t) => {
+  const { store, directory } = await temporaryStore(t);
+  const disk = Buffer.alloc(20 * MIB);
+  applyWrite(disk, { block: 1000, blocks: 2000, seed: 8 });
+  randomBytes(MIB).copy(disk, 17 * MIB);
+  const path = join(directory, "disk");
+  await writeDisk(path, disk, true);
+  const spec = { bytes: disk.length, base: null, source: { kind: "file", path } } as const;
+  const first = await store.capture({ ...spec, snapshotId: newId("snapshot") });
+  await writeDisk(path, disk, false);
+  const second = await store.capture({ ...spec, snapshotId: newId("snapshot") });
+  assert.equal(second.digest, first.digest);
+  assert.equal(second.allocatedBytes, first.allocatedBytes);
+  assert.equal(second.newBytes, 0);
+});
+
+const takenAlready = (error: unknown) => /there is a snapshot of this id already/.test(chain(error));
+
+test("a snapshot id is taken once", async (t) => {
+  const { store, directory } = await temporaryStore(t);
+  await writeDisk(join(directory, "disk"), Buffer.alloc(MIB, 1));
+  const spec = {
+    snapshotId: newId("snapshot"),
+    bytes: MIB,
+    base: null,
+    source: { kind: "file", path: join(directory, "disk") },
+  } as const;
+  await store.capture(spec);
+  await assert.rejects(store.capture(spec), takenAlready);
+  await assert.rejects(store.copy(spec.snapshotId, spec.snapshotId), takenAlready);
+});
+
+test("a copy outlives its original", async (t) => {
+  const { store, directory } = await temporaryStore(t);
+  const disk = randomBytes(MIB);
+  await writeDisk(join(directory, "disk"), disk);
+  const id = newId("snapshot");
+  const volume = newId("volume");
+  await store.capture({
+    snapshotId: id,
+    bytes: MIB,
+    base: null,
+    source: { kind: "file", path: join(directory, "disk") },
+  });
+  const copy = await store.copy(volume, id);
+  assert.equal(copy.newBytes, 0);
+  await store.delete(id);
+  assert.equal(await store.has(id), false);
+  await assert.rejects(store.open(id), /there is no snapshot/);
+  assert.ok((await (await store.open(volume)).read(0, MIB)).equals(disk));
+});
+
+test("a cancelled capture keeps nothing, and the next one works", async (t) => {
+  const { store, directory } = await temporaryStore(t);
+  const disk = randomBytes(40 * MIB);
+  await writeDisk(join(directory, "disk"), disk);
+  const id = newId("snapshot");
+  const spec = {
+    snapshotId: id,
+    bytes: disk.length,
+    base: null,
+    source: { kind: "file", path: join(directory, "disk") },
+  } as const;
+  const abort = new AbortController();
+  await assert.rejects(
+    store.capture(spec, { signal: abort.signal, onProgress: () => abort.abort(new Error("enough")) }),
+    /enough/,
+  );
+  assert.equal(await store.has(id), false);
+  await store.capture(spec);
+  assert.ok((await (await store.open(id)).read(0, disk.length)).equals(disk));
+});
+
+test("changed blocks and non-zero blocks come from the manifests", async (t) => {
+  const { store, directory } = await temporaryStore(t);
+  const disk = Buffer.alloc(24 * MIB);
+  applyWrite(disk, { block: 0, blocks: 4000, seed: 2 });
+  const path = join(directory, "disk");
+  const capture = async () => {
+    const id = newId("snapshot");
+    await writeDisk(path, disk);
+    await store.capture({ snapshotId: id, bytes: disk.length, base: null, source: { kind: "file", path } });
+    return id;
+  };
+  const a = await capture();
+  applyWrite(disk, { block: 130, blocks: 1, seed: 77 }); // block 1 of 512 KiB
+  applyWrite(disk, { block: 1024, blocks: 128, seed: 0 }); // block 8 becomes zero
+  applyWrite(disk, { block: 5000, blocks: 1, seed: 3 }); // block 39 becomes data
+  const b = await capture();
+  const seen = [];
+  for await (const block of store.changedBlocks(a, b, BLOCK_BYTES)) seen.push(block);
+  assert.deepEqual(seen, [
+    { index: 1, inFrom: true, inTo: true },
+    { index: 8, inFrom: true, inTo: false },
+    { index: 39, inFrom: false, inTo: true },
+  ]);
+  const present = [];
+  for await (const index of (await store.open(b)).nonZeroBlocks(BLOCK_BYTES, 7)) present.push(index);
+  assert.deepEqual(present, [7, ...Array.from({ length: 23 }, (_, i) => i + 9), 39]);
+});
+
+test("a draft survives its writer and becomes a snapshot over its base", async (t) => {
+  const { store, directory } = await temporaryStore(t);
+  const disk = Buffer.alloc(8 * MIB);
+  applyWrite(disk, { block: 0, blocks: 2048, seed: 4 });
+  await writeDisk(join(directory, "disk"), disk);
+  const base = newId("snapshot");
+  const draft = newId("snapshot");
+  await store.capture({
+    snapshotId: base,
+    bytes: disk.length,
+    base: null,
+    source: { kind: "file", path: join(directory, "disk") },
+  });
+  await store.beginDraft(draft, { bytes: 16 * MIB, base });
+  const expected = Buffer.concat([disk, Buffer.alloc(8 * MIB)]);
+  const puts = [];
+  for (const index of [0, 3, 15, 16, 31]) {
+    const bytes = index === 3 ? Buffer.alloc(BLOCK_BYTES) : randomBytes(BLOCK_BYTES);
+    bytes.copy(expected, index * BLOCK_BYTES);
+    puts.push(store.putDraftBlock(draft, index, bytes), store.putDraftBlock(draft, index, bytes));
+  }
+  await Promise.all(puts);
+  const again = randomBytes(BLOCK_BYTES);
+  again.copy(expected, 16 * BLOCK_BYTES);
+  await store.putDraftBlock(draft, 16, again);
+  assert.deepEqual(
+    (await store.draftBlocks(draft)).map(({ index }) => index),
+    [0, 3, 15, 16, 31],
+  );
+  await assert.rejects(store.putDraftBlock(draft, 32, again), /lies outside/);
+  // The base may go while the draft is written.
+  await store.delete(base);
+  const snapshot = await store.completeDraft(draft);
+  assert.deepEqual(await store.completeDraft(draft), snapshot);
+  assert.ok((await (await store.open(draft)).read(0, expected.length)).equals(expected));
+  await assert.rejects(store.putDraftBlock(draft, 0, again), /draft/);
+});
+
+test("an encrypted store opens with its own key only, and nothing of a disk is in its files", async (t) => {
+  const { store, directory } = await temporaryStore(t, { key: randomBytes(32) });
+  const secret = Buffer.from("attack at dawn, and bring the good biscuits ".repeat(2000));
+  await writeDisk(join(directory, "disk"), secret);
+  const id = newId("snapshot");
+  const source = { kind: "file", path: join(directory, "disk") } as const;
+  await store.capture({ snapshotId: id, bytes: secret.length, base: null, source });
+  const home = store.directory;
+  await store.close();
+  await assert.rejects(openStore({ directory: home, log: silentLog }), /encrypted/);
+  await assert.rejects(openStore({ directory: home, log: silentLog, key: randomBytes(32) }), /another master key/);
+  for (const entry of await readdir(home, { recursive: true, withFileTypes: true })) {
+    if (!entry.isFile()) continue;
+    const bytes = await readFile(join(entry.parentPath, entry.name));
+    assert.equal(bytes.includes("good biscuits"), false, entry.name);
+  }
+});
+
+test("an encrypted store reads again after it was closed", async (t) => {
+  const { store, directory, reopen } = await temporaryStore(t, { key: randomBytes(32) });
+  const disk = randomBytes(3 * MIB);
+  await writeDisk(join(directory, "disk"), disk);
+  const id = newId("snapshot");
+  const source = { kind: "file", path: join(directory, "disk") } as const;
+  await store.capture({ snapshotId: id, bytes: disk.length, base: null, source });
+  const again = await reopen();
+  assert.ok((await (await again.open(id)).read(0, disk.length)).equals(disk));
+});
+
+test("a second owner is refused in a clear sentence", async (t) => {
+  const { store } = await temporaryStore(t);
+  const other = spawnSync(process.execPath, [
+    "--input-type=module",
+    "-e",
+    `import { openStore } from ${JSON.stringify(new URL("./store.ts", import.meta.url).href)};
+     await openStore({ directory: ${JSON.stringify(store.directory)}, log: { debug() {}, info() {}, warn() {}, error() {} } });`,
+  ]);
+  assert.equal(other.status, 1);
+  assert.match(
+    other.stderr.toString(),
+    new RegExp(`the store is in use by process ${process.pid}: one process at a time`),
+  );
+});
