@@ -14,9 +14,9 @@ import { ApiError } from "../../base/api-error.ts";
 import type { Db } from "../../database/database.ts";
 import { insertAccessKey } from "../../identity/bootstrap.ts";
 import { rootArn } from "../../model/identity/account.ts";
-import { type Entity, noSuchEntity } from "../../model/identity/entities.ts";
+import { type Entity, entityArn, noSuchEntity } from "../../model/identity/entities.ts";
 import type { RequestContext } from "../context.ts";
-import { operation, type Resolution } from "../operation.ts";
+import { operation } from "../operation.ts";
 import { change, type EntityResolution, existing, ownUserName, resolveEntity } from "./entity.ts";
 import { required } from "./input.ts";
 import { LIMITS, quotaReached } from "./limits.ts";
@@ -148,27 +148,25 @@ export const listAccessKeys = operation({
   },
 });
 
-interface KeyResolution extends Resolution {
-  readonly keyId: string;
-}
-
 export const getAccessKeyLastUsed = operation({
   action: "iam:GetAccessKeyLastUsed",
   schema: GetAccessKeyLastUsed$,
   access: "read",
-  resolve: async (ctx, input: GetAccessKeyLastUsedRequest): Promise<KeyResolution> => {
+  resolve: async (ctx, input: GetAccessKeyLastUsedRequest) => {
     const keyId = required(input.AccessKeyId, "accessKeyId");
-    const resource = `arn:aws:iam::${ctx.caller.accountId}:user/*`;
-    return { keyId, checks: [{ action: "iam:GetAccessKeyLastUsed", resource, keys: {} }] };
-  },
-  run: async (ctx, _input, { keyId }) => {
+    const account = ctx.caller.accountId;
     const key = await ctx.database.read
       .selectFrom("access_keys")
       .leftJoin("users", "users.id", "access_keys.user_id")
-      .select(["users.name", "last_used_at", "last_used_service", "last_used_region"])
+      .select(["users.name", "users.path", "last_used_at", "last_used_service", "last_used_region"])
       .where("access_keys.id", "=", keyId)
-      .where("access_keys.account_id", "=", ctx.caller.accountId)
+      .where("access_keys.account_id", "=", account)
       .executeTakeFirst();
+    const resource =
+      key === undefined || key.name === null ? rootArn(account) : entityArn("user", account, key.path ?? "/", key.name);
+    return { keyId, key, checks: [{ action: "iam:GetAccessKeyLastUsed", resource, keys: {} }] };
+  },
+  run: async (_ctx, _input, { keyId, key }) => {
     if (key === undefined) throw noSuchKey(keyId);
     return {
       UserName: key.name ?? "root",
