@@ -7,6 +7,7 @@
 const STATUS = {
   AccessDenied: 403,
   AccessDeniedException: 403,
+  AttachmentLimitExceeded: 400,
   AuthFailure: 401,
   CannotDelete: 400,
   ConcurrentLimitExceededException: 400,
@@ -91,6 +92,7 @@ const STATUS = {
   "InvalidVolume.NotFound": 400,
   "InvalidVolumeID.Malformed": 400,
   "InvalidVolume.ZoneMismatch": 400,
+  "InvalidVolumeModification.NotFound": 400,
   "InvalidVpcID.NotFound": 400,
   "InvalidZone.NotFound": 400,
   LimitExceeded: 409,

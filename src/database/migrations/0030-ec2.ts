@@ -100,7 +100,7 @@ export const ec2: Migration = {
         state text not null, created_at text not null, deleted_at text, captured_as text, instance_id text,
         device_name text, is_root integer not null, attachment text, force_detach integer not null, attached_at text,
         delete_on_termination integer not null)`,
-      `create index volumes_owner on volumes (account_id, region)`,
+      `create index volumes_owner on volumes (account_id, region, created_at)`,
       `create index volumes_instance on volumes (instance_id)`,
       `create index volumes_snapshot on volumes (snapshot_id)`,
       `create table volume_modifications (
