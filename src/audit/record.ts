@@ -25,6 +25,7 @@ export interface Resource {
   readonly arn: string;
   /** `AWS::EC2::Ami`. */
   readonly type: string;
+  /** Empty: not known. */
   readonly accountId: string;
 }
 
@@ -229,7 +230,13 @@ function event(call: Call, ending: Ending, shared: JsonObject): AuditEvent {
     readOnly: call.readOnly,
     ...(ending.resources.length === 0
       ? {}
-      : { resources: ending.resources.map(({ arn, type, accountId }) => ({ accountId, type, ARN: arn })) }),
+      : {
+          resources: ending.resources.map(({ arn, type, accountId }) => ({
+            ...(accountId === "" ? {} : { accountId }),
+            type,
+            ARN: arn,
+          })),
+        }),
     eventType: "AwsApiCall",
     managementEvent: category === "Management",
     ...(call.accountId === null ? {} : { recipientAccountId: call.accountId }),

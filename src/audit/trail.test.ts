@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { test } from "node:test";
-import { CreateTags$, DeregisterImage$, DescribeImages$, RunInstances$ } from "@aws-sdk/client-ec2";
+import { CreateImage$, CreateTags$, DeregisterImage$, DescribeImages$, RunInstances$ } from "@aws-sdk/client-ec2";
 import { silentLog } from "../base/log.ts";
 import { openDatabase } from "../database/database.ts";
 import { builder, exampleCall, openTrail } from "./example.ts";
@@ -60,6 +60,27 @@ test("a write that succeeds: CloudTrail's record, found by its event id", async 
       recipientAccountId: "111122223333",
       eventCategory: "Management",
     },
+  ]);
+});
+
+test("a call is found by what it made, and by what it was aimed at", async (t) => {
+  const { trail } = await openTrail(t);
+  // A name may look like anything.
+  const made = exampleCall(CreateImage$, { InstanceId: "i-0123456789abcdef0", Name: "ami-0fffffffffffffff0" });
+  await trail.close(await trail.open(made), { kind: "success", output: { ImageId: "ami-0123456789abcdef0" } });
+  const [record] = await records(trail, { resourceName: "ami-0123456789abcdef0" });
+  const own = { accountId: "111122223333" };
+  assert.deepEqual(record.resources, [
+    { ...own, type: "AWS::EC2::Ami", ARN: "arn:aws:ec2:us-east-1::image/ami-0123456789abcdef0" },
+    { ...own, type: "AWS::EC2::Instance", ARN: "arn:aws:ec2:us-east-1:111122223333:instance/i-0123456789abcdef0" },
+  ]);
+  const missed = exampleCall(DeregisterImage$, { ImageId: "ami-00000000000000000" });
+  const notFound = { kind: "error", code: "InvalidAMIID.NotFound", httpStatus: 400, message: "no" } as const;
+  await trail.record(missed, notFound);
+  const [refused] = await records(trail, { resourceType: "AWS::EC2::Ami", resourceName: "ami-00000000000000000" });
+  // Whose the image is, nobody has looked up.
+  assert.deepEqual(refused.resources, [
+    { type: "AWS::EC2::Ami", ARN: "arn:aws:ec2:us-east-1::image/ami-00000000000000000" },
   ]);
 });
 
@@ -206,7 +227,7 @@ test("kill -9 at any moment: each call that may have run has one record, each th
   t.after(() => rmSync(directory, { recursive: true, force: true }));
   const ran = new Set<string>();
   const done = new Set<string>();
-  for (const calls of [5, 60, 400]) {
+  for (const calls of [5, 40, 150]) {
     const child = spawn(process.execPath, [join(import.meta.dirname, "crash-writer.ts"), directory], {
       stdio: ["ignore", "pipe", "inherit"],
     });

@@ -15,6 +15,7 @@ import { appendEvents, type ChainLink, type ChainReport, pruneEvents, verifyChai
 import { openJournal } from "./journal.ts";
 import type { AuditedOperation } from "./json.ts";
 import { type EventPage, type EventQuery, findEvents } from "./lookup.ts";
+import { mentioned } from "./mentioned.ts";
 import {
   type ArrivedCall,
   type Call,
@@ -314,11 +315,14 @@ export function createAuditTrail(database: Database, options: AuditOptions): Aud
 
 function endingOf(entry: OpenEntry, outcome: Outcome): Ending {
   const { call, operation, recipients } = entry;
-  const resources = unique([...entry.resources, ...(outcome.resources ?? [])]);
-  if (outcome.kind === "success")
-    return { response: responseOf(call, operation, outcome.output), resources, recipients };
+  const response = outcome.kind === "success" ? responseOf(call, operation, outcome.output) : null;
+  const named = unique([...entry.resources, ...(outcome.resources ?? [])]);
+  const made = mentioned(response, "answer", named, call);
+  const asked = mentioned(call.parameters, "request", [...named, ...made], call);
+  const resources = [...named, ...made, ...asked];
+  if (outcome.kind === "success") return { response, resources, recipients };
   return {
-    response: null,
+    response,
     errorCode: recordedErrorCode(call.service, outcome.code, outcome.httpStatus),
     errorMessage: outcome.message,
     resources,
