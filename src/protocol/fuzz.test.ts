@@ -11,7 +11,7 @@ import { sdkOperations } from "./sdk.fixture.ts";
 import { parseSignature, signingKeys, verifySignature } from "./sigv4.ts";
 import { SERVICES, type ServiceName, type WireRequest } from "./wire.ts";
 
-const NUM_RUNS = Number(process.env.FUZZ_RUNS ?? 1000);
+const NUM_RUNS = Number(process.env.FUZZ_RUNS ?? 500);
 
 /** Runs, and lets only an ApiError pass. */
 function onlyApiErrors(run: () => unknown): void {
