@@ -1,0 +1,3 @@
+import { lookupEvents } from "./lookup-events.ts";
+
+export const cloudtrailOperations = { LookupEvents: lookupEvents };
