@@ -2,7 +2,7 @@
 import { ApiError } from "../base/api-error.ts";
 import type { Region } from "../base/ids.ts";
 import type { Db } from "../database/database.ts";
-import type { ConditionKeys } from "./access.ts";
+import type { ConditionKeys, Grant } from "./access.ts";
 
 export interface Tag {
   readonly key: string;
@@ -115,6 +115,31 @@ export async function writeTags(
       "TagLimitExceeded",
       `The maximum number of Tags for a resource has been reached (${MOST_TAGS}).`,
     );
+  }
+}
+
+/** Without a value: whatever its value is. */
+export interface TagToDelete {
+  readonly key: string;
+  readonly value: string | undefined;
+}
+
+/** Removes some of an account's tags from a resource, or all of them. What is not there is no error. */
+export async function deleteTagRows(
+  _grant: Grant<"ec2:DeleteTags">,
+  tx: Db,
+  accountId: string,
+  resourceId: string,
+  tags: readonly TagToDelete[] | undefined,
+): Promise<void> {
+  const mine = tx.deleteFrom("tags").where("resource_id", "=", resourceId).where("account_id", "=", accountId);
+  if (tags === undefined) {
+    await mine.execute();
+    return;
+  }
+  for (const { key, value } of tags) {
+    const one = mine.where("key", "=", key);
+    await (value === undefined ? one : one.where("value", "=", value)).execute();
   }
 }
 

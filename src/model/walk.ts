@@ -42,11 +42,11 @@ export async function* walk<Row>(
 const order = (a: Position, b: Position): number =>
   a.at < b.at ? -1 : a.at > b.at ? 1 : a.id < b.id ? -1 : a.id > b.id ? 1 : 0;
 
-/** A position as the text that a page token seals. Neither part has a blank. */
+/** A position as the text that a page token seals. `at` has no blank. */
 export const positionText = ({ at, id }: Position): string => `${at} ${id}`;
 
 export function parsePosition(text: string | undefined): Position | undefined {
   if (text === undefined) return undefined;
-  const [at = "", id = ""] = text.split(" ");
-  return { at, id };
+  const blank = text.indexOf(" ");
+  return { at: text.slice(0, blank), id: text.slice(blank + 1) };
 }

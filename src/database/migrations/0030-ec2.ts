@@ -113,6 +113,7 @@ export const ec2: Migration = {
         resource_id text not null, resource_type text not null, account_id text not null, region text not null,
         key text not null, value text not null, primary key (resource_id, account_id, key))`,
       `create index tags_key on tags (account_id, region, key, value)`,
+      `create index tags_owner on tags (account_id, region, resource_id, key)`,
 
       `create table client_tokens (
         account_id text not null, region text not null, action text not null, token text not null,
