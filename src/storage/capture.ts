@@ -34,6 +34,8 @@ export interface CaptureContext {
   knownBlobs(worker: StorageWorker): Promise<KnownBlobsShare>;
   /** A new index segment is in place. */
   onIndex(name: string): void;
+  /** Packs that are published and not yet named in an index: a collection must not take them for garbage. */
+  readonly unnamedPacks: Set<string>;
 }
 
 export interface CapturedDisk {
@@ -194,7 +196,7 @@ function segmentsToVisit(
 }
 
 /** Packs of one capture, published as they come and named in index segments. */
-class PublishedPacks {
+export class PublishedPacks {
   readonly #context: CaptureContext;
   #unnamed: FinishedPack[] = [];
   #chain: Promise<void> = Promise.resolve();
@@ -229,13 +231,18 @@ class PublishedPacks {
   async abandon(): Promise<void> {
     this.#failure ??= new Error("cancelled");
     await this.#chain;
-    for (const pack of this.#unnamed) await this.#context.backend.remove(packPath(pack.name)).catch(() => {});
+    for (const pack of this.#unnamed) {
+      await this.#context.backend.remove(packPath(pack.name)).catch(() => {});
+      this.#context.unnamedPacks.delete(pack.name);
+    }
   }
 
   async #publish(pack: FinishedPack, indexer: StorageWorker): Promise<void> {
     try {
+      this.#context.unnamedPacks.add(pack.name);
       await this.#context.backend.publish(pack.path, packPath(pack.name));
     } catch (cause) {
+      this.#context.unnamedPacks.delete(pack.name);
       throw new Error(`publish pack ${pack.name}`, { cause });
     }
     this.#unnamed.push(pack);
@@ -245,26 +252,28 @@ class PublishedPacks {
   async #name(indexer: StorageWorker): Promise<void> {
     if (this.#unnamed.length === 0) return;
     const packs = this.#unnamed;
-    await publishIndex(this.#context, indexer, packs);
+    await publishIndex(this.#context, (path) =>
+      indexer.run({ kind: "index", path, packs: packs.map(({ name, entries }) => ({ name, entries })) }),
+    );
+    for (const pack of packs) this.#context.unnamedPacks.delete(pack.name);
     this.#unnamed = [];
   }
 }
 
-/** Writes and publishes an index segment that names `packs`; gives its name. */
-export async function publishIndex(
+/** Publishes the index segment that `write` puts at a path in `tmp/`; gives its name and what `write` gave. */
+export async function publishIndex<T>(
   context: Pick<CaptureContext, "directory" | "backend" | "onIndex">,
-  worker: StorageWorker,
-  packs: readonly { readonly name: string; readonly entries: Uint8Array }[],
-): Promise<string> {
+  write: (path: string) => Promise<T>,
+): Promise<{ name: string; written: T }> {
   const name = randomBytes(16).toString("hex");
   const path = join(context.directory, "tmp", `${name}.index`);
   try {
-    await worker.run({ kind: "index", path, packs: packs.map(({ name, entries }) => ({ name, entries })) });
+    const written = await write(path);
     await context.backend.publish(path, `index/${name}.index`);
+    context.onIndex(name);
+    return { name, written };
   } catch (cause) {
     await unlink(path).catch(() => {});
     throw new Error(`publish index ${name}`, { cause });
   }
-  context.onIndex(name);
-  return name;
 }

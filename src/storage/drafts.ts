@@ -224,6 +224,16 @@ export class Drafts {
     return draft;
   }
 
+  /** What stands where the draft has no block; read from disk, so that listing drafts opens none. */
+  async base(id: SnapshotId): Promise<DraftBase | null> {
+    try {
+      return (JSON.parse(await readFile(join(this.#directory, id, "draft.json"), "utf8")) as DraftDescription).base;
+    } catch (error) {
+      if (systemCode(error) === "ENOENT") return null; // Dropped since it was listed.
+      throw new Error(`read the draft of ${id}`, { cause: error });
+    }
+  }
+
   async list(): Promise<SnapshotId[]> {
     try {
       const names = await readdir(this.#directory);

@@ -55,6 +55,16 @@ export class Leases {
     return ++this.#epoch;
   }
 
+  /** Is any work under way? */
+  get any(): boolean {
+    return this.#live.size > 0;
+  }
+
+  /** Resolves when every lease that lives now has ended. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#live.values());
+  }
+
   /** Resolves when no lease of an epoch before `epoch` lives. */
   async before(epoch: number): Promise<void> {
     await Promise.all([...this.#live].filter(([lease]) => lease.epoch < epoch).map(([, ended]) => ended));

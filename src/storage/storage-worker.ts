@@ -4,16 +4,38 @@ import { join } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 import { MIB } from "../base/units.ts";
 import { BlobIndex } from "./blob-index.ts";
-import { BlobReader } from "./blob-reader.ts";
+import { BlobReader, FrameDecoder } from "./blob-reader.ts";
 import { openSource, type SourceReader } from "./capture-sources.ts";
 import { domainOf } from "./encryption.ts";
-import { BLOCK, SEGMENT } from "./format.ts";
+import {
+  BLOB_ROW_BYTES,
+  BLOCK,
+  DamageError,
+  FRAME_MANIFEST,
+  FRAME_ROW_BYTES,
+  ID_BYTES,
+  INDEX_ENTRY_BYTES,
+  indexEntries,
+  MANIFEST_FRAME,
+  SEGMENT,
+} from "./format.ts";
 import { FrameCache } from "./frame-cache.ts";
 import { encodeSegment, IndexSegment } from "./index-segment.ts";
 import { extendKnownBlobs, FreshBlobs, KnownBlobs, type KnownBlobsShare } from "./known-blobs.ts";
 import { idAt, packIds } from "./manifest.ts";
-import { syncPackFiles } from "./pack-files.ts";
+import { checkPack, type PackDamage, readPackFooter } from "./pack-check.ts";
+import { packPath, syncPackFiles } from "./pack-files.ts";
 import { PackWriter } from "./pack-writer.ts";
+import {
+  condemnedEntries,
+  IndexSnapshot,
+  keptEntries,
+  ownerUsage,
+  type PackLiveness,
+  packLiveness,
+  Reach,
+  type Root,
+} from "./reachability.ts";
 import { SegmentCapture } from "./segment-capture.ts";
 import { PageCache, SnapshotReader } from "./snapshot-reader.ts";
 import type {
@@ -46,6 +68,7 @@ const blobs = new BlobReader({
   cache: new FrameCache(8 * MIB),
 });
 const pages = new PageCache(16 * 1024);
+const decoder = new FrameDecoder(codec, domain);
 
 /** The capture that is open between its task and its `finish` or `abandon`. */
 let writer: PackWriter | null = null;
@@ -71,13 +94,16 @@ async function eachJob(control: TaskControl, jobs: number, run: (job: number) =>
   }
 }
 
-async function capture(task: CaptureTask): Promise<CapturedSegments> {
-  writer = new PackWriter({
+const newWriter = (): PackWriter =>
+  new PackWriter({
     tmp: join(setup.directory, "tmp"),
     domain,
     codec,
     onPack: (pack) => send({ kind: "pack", pack }, [pack.entries.buffer]),
   });
+
+async function capture(task: CaptureTask): Promise<CapturedSegments> {
+  writer = newWriter();
   index.refresh();
   const known = new KnownBlobs(task.known);
   source = await openSource(task.source, task.bytes);
@@ -113,7 +139,7 @@ async function capture(task: CaptureTask): Promise<CapturedSegments> {
 }
 
 function finish(nodes: readonly { id: Uint8Array; bytes: Uint8Array }[]): { storedBytes: number } {
-  if (writer === null) throw new Error("no capture is open");
+  writer ??= newWriter();
   for (const node of nodes) writer.addManifest(Buffer.from(node.id), Buffer.from(node.bytes));
   writer.finish();
   const { storedBytes } = writer;
@@ -177,6 +203,127 @@ async function restore(task: Extract<Task, { kind: "restore" }>): Promise<null> 
   return null;
 }
 
+/** The marks of the collection that runs here. */
+let reach: Reach | null = null;
+
+function marks(): Reach {
+  if (reach === null) throw new Error("nothing is marked");
+  return reach;
+}
+
+async function mark(segments: readonly string[], roots: readonly Root[]): Promise<PackLiveness[]> {
+  index.refresh();
+  reach ??= new Reach(new IndexSnapshot(join(setup.directory, "index"), segments), blobs);
+  for (const root of roots) await reach.add(root, 1);
+  return packLiveness(reach);
+}
+
+function rewrite(pack: string): null {
+  const { index: marked, owners } = marks();
+  writer ??= newWriter();
+  const path = join(setup.directory, packPath(pack));
+  const footer = readPackFooter(path);
+  const plain = Buffer.allocUnsafe(MANIFEST_FRAME);
+  const files = syncPackFiles(setup.directory);
+  try {
+    let decoded = -1;
+    for (let row = 0; row < footer.blobs.length; row += BLOB_ROW_BYTES) {
+      const id = footer.blobs.subarray(row, row + ID_BYTES);
+      const number = marked.find(id);
+      if (number < 0 || owners[number] === 0) continue;
+      const frame = footer.blobs.readUInt32LE(row + 32);
+      const offset = footer.frames.readUInt32LE(frame * FRAME_ROW_BYTES);
+      // Another copy of it may be the one that is marked.
+      const place = marked.place(number, id);
+      if (place.pack !== pack || place.frameOffset !== offset) continue;
+      const bytes = footer.frames.readUInt32LE(frame * FRAME_ROW_BYTES + 4);
+      const raw = files.read(pack, offset, bytes) as Buffer;
+      const manifest = (raw[3]! & FRAME_MANIFEST) !== 0;
+      if (decoded !== frame) decoder.decode(pack, offset, raw, plain);
+      decoded = frame;
+      const blob = plain.subarray(place.offset, place.offset + place.bytes);
+      if (!domain.blobId(blob).equals(id)) throw new DamageError(`pack ${pack}: a blob does not match its id`);
+      if (manifest) writer.addManifest(id, blob);
+      else writer.addChunk(id, blob);
+    }
+  } finally {
+    void files.close();
+  }
+  return null;
+}
+
+async function usage(
+  segments: readonly string[],
+  roots: readonly (Root & { owner: number })[],
+): Promise<TaskResults["usage"]> {
+  index.refresh();
+  const snapshot = new IndexSnapshot(join(setup.directory, "index"), segments);
+  try {
+    return await ownerUsage(new Reach(snapshot, blobs), blobs, roots);
+  } finally {
+    snapshot.close();
+  }
+}
+
+/** Waits so that no more than `bytesPerSecond` are read. @throws Error "cancelled" */
+async function scrub(pack: string, bytesPerSecond: number, control: TaskControl): Promise<PackDamage[]> {
+  const flags = new Int32Array(control.flags);
+  const started = performance.now();
+  let read = 0;
+  return checkPack(join(setup.directory, packPath(pack)), decoder, domain, async (bytes) => {
+    if (Atomics.load(flags, 1) !== 0) throw new Error("cancelled");
+    read += bytes;
+    const ahead = (read / bytesPerSecond) * 1000 - (performance.now() - started);
+    // Short sleeps would be rounded up; a cancel must not wait long.
+    if (ahead > 20) await new Promise((resume) => setTimeout(resume, Math.min(ahead, 1000)));
+  });
+}
+
+function rebuild(path: string, packs: readonly string[]): TaskResults["rebuild"] {
+  const damaged: { pack: string; reason: string }[] = [];
+  const entries: { name: string; entries: Uint8Array }[] = [];
+  let count = 0;
+  for (const name of packs) {
+    try {
+      const found = indexEntries(readPackFooter(join(setup.directory, packPath(name))));
+      count += found.length / INDEX_ENTRY_BYTES;
+      entries.push({ name, entries: found });
+    } catch (error) {
+      if (!(error instanceof DamageError)) throw error;
+      damaged.push({ pack: name, reason: error.message });
+    }
+  }
+  writeIndex(path, entries);
+  return { damaged, blobs: count };
+}
+
+async function affected(
+  segments: readonly string[],
+  roots: readonly Root[],
+  wanted: ReadonlySet<string>,
+): Promise<string[]> {
+  index.refresh();
+  const snapshot = new IndexSnapshot(join(setup.directory, "index"), segments);
+  const ids = [...wanted].map((id) => Buffer.from(id, "hex"));
+  const names: string[] = [];
+  try {
+    for (const root of roots) {
+      const own = new Reach(snapshot, blobs);
+      try {
+        await own.add(root, 1);
+      } catch {
+        // Its manifest can't be walked to the end: part of the damage.
+        names.push(root.name);
+        continue;
+      }
+      if (ids.some((id) => own.owners[snapshot.find(id)] === 1)) names.push(root.name);
+    }
+    return names;
+  } finally {
+    snapshot.close();
+  }
+}
+
 async function run(task: Task): Promise<TaskResults[keyof TaskResults]> {
   switch (task.kind) {
     case "plan": {
@@ -201,6 +348,26 @@ async function run(task: Task): Promise<TaskResults[keyof TaskResults]> {
       return writeIndex(task.path, task.packs);
     case "restore":
       return restore(task);
+    case "mark":
+      return mark(task.segments, task.roots);
+    case "condemn":
+      return condemnedEntries(marks(), new Set(task.gone));
+    case "rewrite":
+      return rewrite(task.pack);
+    case "merge":
+      return writeIndex(task.path, [...keptEntries(marks(), new Set(task.gone)), ...task.packs]);
+    case "unmark":
+      reach?.index.close();
+      reach = null;
+      return abandon();
+    case "usage":
+      return usage(task.segments, task.roots);
+    case "scrub":
+      return scrub(task.pack, task.bytesPerSecond, task.control);
+    case "rebuild":
+      return rebuild(task.path, task.packs);
+    case "affected":
+      return affected(task.segments, task.roots, new Set(task.blobs));
   }
 }
 

@@ -18,6 +18,7 @@ import { BlobReader } from "./blob-reader.ts";
 import { type BlockServer, blockServer } from "./block-server-process.ts";
 import { allOrStop, type CaptureContext, type CaptureOptions, captureDisk, rootMessage } from "./capture.ts";
 import type { AnySource } from "./capture-sources.ts";
+import { type Collected, type CollectOptions, collect } from "./collect.ts";
 import { type DraftBlock, Drafts } from "./drafts.ts";
 import { type Domain, type DomainKey, domainOf, newDomainKey, unwrapDomainKey } from "./encryption.ts";
 import { folderBackend, makeDirectory } from "./folder-backend.ts";
@@ -28,6 +29,7 @@ import { type Lease, Leases } from "./leases.ts";
 import { segmentPages } from "./manifest.ts";
 import { type OwnerLock, takeOwnerLock } from "./owner-lock.ts";
 import { asyncPackFiles } from "./pack-files.ts";
+import type { Root } from "./reachability.ts";
 import {
   encodeRecord,
   type HolderId,
@@ -38,15 +40,18 @@ import {
   topOf,
 } from "./records.ts";
 import { type ChangedBlock, changedBlocks, PageCache, SnapshotReader } from "./snapshot-reader.ts";
+import { type RebuiltIndex, rebuildIndex, type Scrubbed, type ScrubOptions, scrub } from "./upkeep.ts";
 import type { StorageWorker } from "./workers.ts";
 import { WorkerPool } from "./workers.ts";
 import { openCodec } from "./zstd.ts";
 
 export type { BlockServer } from "./block-server-process.ts";
 export type { CaptureOptions } from "./capture.ts";
+export type { Collected, CollectOptions } from "./collect.ts";
 export type { DraftBlock } from "./drafts.ts";
 export type { HolderId } from "./records.ts";
 export type { ChangedBlock, Extent, SnapshotReader } from "./snapshot-reader.ts";
+export type { RebuiltIndex, Scrubbed, ScrubOptions } from "./upkeep.ts";
 
 export interface StoreOptions {
   readonly directory: string;
@@ -69,6 +74,28 @@ export interface StoredSnapshot {
   readonly allocatedBytes: number;
   /** Bytes that this capture added to the store. */
   readonly newBytes: number;
+}
+
+export interface SnapshotUsage {
+  readonly id: HolderId;
+  /** Virtual size. */
+  readonly bytes: number;
+  /** Non-zero bytes, before deduplication and compression. */
+  readonly allocatedBytes: number;
+  /** Stored bytes that only it reaches. */
+  readonly exclusiveBytes: number;
+  /** Stored bytes that it reaches with others. */
+  readonly sharedBytes: number;
+  /** Stored bytes, in whole frames, that a collection frees once it is deleted. */
+  readonly freedIfDeletedBytes: number;
+}
+
+export interface StoreUsage {
+  readonly snapshots: readonly SnapshotUsage[];
+  /** All packs, as files. */
+  readonly totalBytes: number;
+  /** Stored bytes that any snapshot reaches; what is more in `totalBytes` waits for a collection, or is footers. */
+  readonly reachedBytes: number;
 }
 
 export interface RestoreOptions {
@@ -156,6 +183,12 @@ export class SnapshotStore {
   #table: Promise<KnownBlobsShare | null> = Promise.resolve(null);
   #tableTimer: NodeJS.Timeout | null = null;
   #closed = false;
+  readonly #unnamedPacks = new Set<string>();
+  /** Records removed while leases lived that may rely on them. */
+  readonly #deleted = new Set<SnapshotRecord>();
+  #condemned = new Map<string, Uint8Array>();
+  /** One collection, rebuild or scrub at a time. */
+  #upkeep: Promise<unknown> = Promise.resolve();
 
   constructor(parts: StoreParts) {
     this.directory = parts.directory;
@@ -282,6 +315,14 @@ export class SnapshotStore {
 
   /** The id is free again at once; bytes that nothing else reaches wait for a collection. None of that id is no error. */
   async delete(id: HolderId): Promise<void> {
+    if (this.#leases.any) {
+      // Work under way may have read the record: what it reaches stays until that work has ended.
+      const record = await readRecord(this.#backend, id).catch(() => undefined);
+      if (record !== undefined) {
+        this.#deleted.add(record);
+        void this.#leases.settled().then(() => this.#deleted.delete(record));
+      }
+    }
     await this.#backend.remove(recordName(id));
   }
 
@@ -338,6 +379,83 @@ export class SnapshotStore {
     } finally {
       await file.close();
     }
+  }
+
+  // --- upkeep ---
+
+  /** Frees what no snapshot reaches, beside everything else that goes on. */
+  collect(options: CollectOptions = {}): Promise<Collected> {
+    return this.#alone(async () => {
+      try {
+        return await collect(
+          {
+            ...this.#captureContext(),
+            log: this.#log,
+            roots: () => this.#roots(),
+            condemn: (entries) => {
+              this.#condemned = new Map(entries.map(({ name, condemned }) => [name, condemned]));
+              this.#table = Promise.resolve(null);
+            },
+            waitForOlderLeases: () => this.#leases.before(this.#leases.advance()),
+          },
+          options,
+        );
+      } catch (cause) {
+        if (options.signal?.aborted) throw cause;
+        throw new Error("collect what no snapshot reaches", { cause });
+      } finally {
+        // Whatever is still in the index is there to be relied on again.
+        this.#condemned = new Map();
+        this.#table = Promise.resolve(null);
+      }
+    });
+  }
+
+  /**
+   * What each of `ids` (all, when absent) holds. Exact at frame and blob level; costs one walk over all manifests.
+   * @throws Error when a manifest is damaged
+   */
+  async usage(ids?: readonly HolderId[]): Promise<StoreUsage> {
+    this.#index.refresh();
+    const segments = this.#index.segments.map((segment) => segment.name);
+    const records: SnapshotRecord[] = [];
+    for await (const id of this.ids()) {
+      const record = await readRecord(this.#backend, id);
+      if (record !== undefined) records.push(record);
+    }
+    const roots = records.map(({ id, top, bytes }, i) => ({ name: id, top, bytes, owner: i + 1 }));
+    let totalBytes = 0;
+    for await (const { bytes } of this.#backend.list("packs/")) totalBytes += bytes;
+    const { owners, reachedBytes } = await this.#pool.with(1, ([worker]) =>
+      worker!.run({ kind: "usage", segments, roots }),
+    );
+    const wanted = ids === undefined ? null : new Set(ids);
+    const snapshots = records.flatMap((record, i) => {
+      if (wanted !== null && !wanted.has(record.id)) return [];
+      const { exclusiveBytes, sharedBytes, freedIfDeletedBytes } = owners.get(i + 1)!;
+      const { id, bytes, allocatedBytes } = record;
+      return [{ id, bytes, allocatedBytes, exclusiveBytes, sharedBytes, freedIfDeletedBytes }];
+    });
+    return { snapshots, totalBytes, reachedBytes };
+  }
+
+  /** Reads and re-hashes everything, at a limited rate, and says what is damaged and whom it touches. */
+  scrub(options: ScrubOptions = {}): Promise<Scrubbed> {
+    return this.#alone(() =>
+      scrub(
+        { backend: this.#backend, pool: this.#pool, log: this.#log, index: this.#index, roots: () => this.#roots() },
+        options,
+      ),
+    );
+  }
+
+  /** Makes the index anew from the packs' footers. */
+  rebuildIndex(): Promise<RebuiltIndex> {
+    return this.#alone(async () => {
+      const rebuilt = await rebuildIndex(this.#captureContext());
+      this.#table = Promise.resolve(null);
+      return rebuilt;
+    });
   }
 
   // --- drafts: snapshots written block by block ---
@@ -448,7 +566,29 @@ export class SnapshotStore {
       domain: this.#domain,
       knownBlobs: (worker) => this.#knownBlobs(worker),
       onIndex: () => this.#index.refresh(),
+      unnamedPacks: this.#unnamedPacks,
     };
+  }
+
+  #alone<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#upkeep.catch(() => {}).then(work);
+    this.#upkeep = done.catch(() => {});
+    return done;
+  }
+
+  /** @throws DamageError when a record can't be read: a collection must not take it for nothing */
+  async #roots(): Promise<Root[]> {
+    const roots: Root[] = [];
+    for await (const id of this.ids()) {
+      const record = await readRecord(this.#backend, id);
+      if (record !== undefined) roots.push({ top: record.top, bytes: record.bytes, name: id });
+    }
+    for (const id of await this.#drafts.list()) {
+      const base = await this.#drafts.base(id);
+      if (base !== null) roots.push({ top: base.top, bytes: base.bytes, name: `the base of draft ${id}` });
+    }
+    for (const { top, bytes, id } of this.#deleted) roots.push({ top, bytes, name: id });
+    return roots;
   }
 
   /** One after the other: the table has one writer at a time. */
@@ -466,7 +606,7 @@ export class SnapshotStore {
         return worker.run({
           kind: "table",
           table,
-          add: add.map(({ name, path }) => ({ name, path, condemned: null })),
+          add: add.map(({ name, path }) => ({ name, path, condemned: this.#condemned.get(name) ?? null })),
         });
       });
     this.#table = extended;

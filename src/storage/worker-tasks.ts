@@ -4,7 +4,9 @@ import type { AnySource, CapturePlan } from "./capture-sources.ts";
 import type { DomainKey } from "./encryption.ts";
 import { DamageError } from "./format.ts";
 import type { KnownBlobsShare } from "./known-blobs.ts";
+import type { PackDamage } from "./pack-check.ts";
 import type { FinishedPack } from "./pack-writer.ts";
+import type { OwnerUsage, PackLiveness, Root } from "./reachability.ts";
 
 export interface WorkerSetup {
   readonly directory: string;
@@ -60,6 +62,34 @@ export type Task =
       readonly path: string;
       readonly segments: Uint32Array;
       readonly control: TaskControl;
+    }
+  /** Marks what `roots` reach; the marks stay until `unmark`. The first call fixes the index segments that count. */
+  | { readonly kind: "mark"; readonly segments: readonly string[]; readonly roots: readonly Root[] }
+  | { readonly kind: "condemn"; readonly gone: readonly string[] }
+  /** Copies what is marked in one pack to the open writer; `finish` ends it. */
+  | { readonly kind: "rewrite"; readonly pack: string }
+  /** Writes one index segment of all that the marked segments name in packs that stay, and of `packs`. */
+  | {
+      readonly kind: "merge";
+      readonly path: string;
+      readonly gone: readonly string[];
+      readonly packs: readonly { name: string; entries: Uint8Array }[];
+    }
+  | { readonly kind: "unmark" }
+  | {
+      readonly kind: "usage";
+      readonly segments: readonly string[];
+      readonly roots: readonly (Root & { owner: number })[];
+    }
+  | { readonly kind: "scrub"; readonly pack: string; readonly bytesPerSecond: number; readonly control: TaskControl }
+  /** Writes an index segment from the footers of `packs`. */
+  | { readonly kind: "rebuild"; readonly path: string; readonly packs: readonly string[] }
+  /** Which of `roots` reach any of `blobs` (hex ids). */
+  | {
+      readonly kind: "affected";
+      readonly segments: readonly string[];
+      readonly roots: readonly Root[];
+      readonly blobs: readonly string[];
     };
 
 export interface CapturedSegments {
@@ -78,6 +108,15 @@ export interface TaskResults {
   table: KnownBlobsShare;
   index: null;
   restore: null;
+  mark: PackLiveness[];
+  condemn: { name: string; condemned: Uint8Array }[];
+  rewrite: null;
+  merge: null;
+  unmark: null;
+  usage: { owners: Map<number, OwnerUsage>; reachedBytes: number };
+  scrub: PackDamage[];
+  rebuild: { damaged: { pack: string; reason: string }[]; blobs: number };
+  affected: string[];
 }
 
 export type ToWorker = { readonly id: number; readonly task: Task } | { readonly cancel: true };

@@ -1,0 +1,322 @@
+// Which blobs the snapshots reach: the marking of a collection and the accounting of usage. In a worker: it reads every
+// manifest once, and shared subtrees once for all who share them.
+import { join } from "node:path";
+import type { BlobReader } from "./blob-reader.ts";
+import { DamageError, decodeNode, decodePage, ID_BYTES, INDEX_ENTRY_BYTES, topLevel } from "./format.ts";
+import { type BlobPlace, IndexSegment } from "./index-segment.ts";
+
+/** A snapshot's tree, for one owner. */
+export interface Root {
+  /** Hex; `null`: nothing. */
+  readonly top: string | null;
+  readonly bytes: number;
+  /** What to call it when it can't be walked. */
+  readonly name: string;
+}
+
+/** The index segments at one moment, by name. Blobs that were stored later are not found here. */
+export class IndexSnapshot {
+  readonly segments: readonly IndexSegment[];
+  /** Number of each segment's first entry, over all. */
+  readonly bases: readonly number[];
+  readonly count: number;
+
+  constructor(directory: string, names: readonly string[]) {
+    // In the order of their names, so that of several copies of a blob always the same one counts.
+    this.segments = [...names].sort().map((name) => new IndexSegment(name, join(directory, `${name}.index`)));
+    const bases: number[] = [];
+    let count = 0;
+    for (const segment of this.segments) {
+      bases.push(count);
+      count += segment.count;
+    }
+    this.bases = bases;
+    this.count = count;
+  }
+
+  /** Number of the entry of a blob, over all segments; -1 when there is none. */
+  find(id: Buffer, at = 0): number {
+    for (let i = 0; i < this.segments.length; i++) {
+      const entry = this.segments[i]!.find(id, at);
+      if (entry >= 0) return this.bases[i]! + entry;
+    }
+    return -1;
+  }
+
+  /** Where the entry that `find` just gave for this id lies. */
+  place(number: number, id: Buffer): BlobPlace {
+    let i = this.segments.length - 1;
+    while (this.bases[i]! > number) i--;
+    // A later look-up in this segment may have replaced what it holds of the file.
+    const segment = this.segments[i]!;
+    return segment.place(segment.find(id, 0), id, 0);
+  }
+
+  /** Every entry with its number. The buffer is right until the next step. */
+  *entries(): Generator<{ number: number; segment: IndexSegment; bytes: Buffer; at: number }> {
+    for (let i = 0; i < this.segments.length; i++) {
+      const segment = this.segments[i]!;
+      for (const { first, bytes } of segment.slices()) {
+        for (let at = 0, entry = first; at < bytes.length; at += INDEX_ENTRY_BYTES, entry++) {
+          yield { number: this.bases[i]! + entry, segment, bytes, at };
+        }
+      }
+    }
+  }
+
+  close(): void {
+    for (const segment of this.segments) segment.close();
+  }
+}
+
+/** Reached by more than one owner. */
+export const SHARED = -1;
+
+/**
+ * Walks trees and notes, per index entry, who reaches it: 0 nobody, n > 0 owner n alone, SHARED several. Each blob is
+ * visited at most twice, however many snapshots share it.
+ */
+export class Reach {
+  readonly index: IndexSnapshot;
+  readonly owners: Int32Array;
+  readonly #blobs: BlobReader;
+  /** The same for pages and nodes stored after the index snapshot was taken. */
+  readonly #later = new Map<string, number>();
+
+  constructor(index: IndexSnapshot, blobs: BlobReader) {
+    this.index = index;
+    this.#blobs = blobs;
+    this.owners = new Int32Array(index.count);
+  }
+
+  /** @throws Error that names the root when part of it can't be read: nothing may be freed then */
+  async add(root: Root, owner: number): Promise<void> {
+    if (root.top === null) return;
+    try {
+      await this.#visit(Buffer.from(root.top, "hex"), topLevel(root.bytes), owner);
+    } catch (cause) {
+      throw new Error(`walk the manifest of ${root.name}`, { cause });
+    }
+  }
+
+  /** Notes the owner; false when everything below is noted already. */
+  #mark(id: Buffer, at: number, owner: number): number {
+    const number = this.index.find(id, at);
+    const key = number < 0 ? id.toString("latin1", at, at + ID_BYTES) : "";
+    const before = number < 0 ? (this.#later.get(key) ?? 0) : this.owners[number]!;
+    if (before === SHARED || before === owner) return 0;
+    const now = before === 0 ? owner : SHARED;
+    if (number < 0) this.#later.set(key, now);
+    else this.owners[number] = now;
+    return now;
+  }
+
+  async #visit(id: Buffer, level: number, owner: number): Promise<void> {
+    const now = this.#mark(id, 0, owner);
+    if (now === 0) return;
+    const bytes = await this.#blobs.blob(id);
+    if (level > 0) {
+      for (const row of decodeNode(bytes, level)) await this.#visit(row.id, level - 1, now);
+      return;
+    }
+    const page = decodePage(bytes);
+    for (let row = 0; row < page.count; row++) {
+      const at = row * ID_BYTES;
+      const number = this.index.find(page.ids, at);
+      if (number < 0) {
+        // Stored later: this collection does not touch it. But it must be somewhere.
+        this.#blobs.place(page.ids, at);
+      } else if (this.owners[number] === 0) this.owners[number] = now;
+      else if (this.owners[number] !== now) this.owners[number] = SHARED;
+    }
+  }
+}
+
+// --- collection ---
+
+/** What lies in one pack. */
+export interface PackLiveness {
+  readonly name: string;
+  /** Of its frames. */
+  readonly bytes: number;
+  /** Of frames in which something is reached. */
+  readonly liveBytes: number;
+}
+
+/** Live and total bytes of every pack that the index names. */
+export function packLiveness(reach: Reach): PackLiveness[] {
+  const packs = new Map<string, Map<number, number>>();
+  // Per frame: its bytes, negative while nothing in it is reached.
+  for (const { number, segment, bytes, at } of reach.index.entries()) {
+    const place = segment.placeIn(bytes, at);
+    let frames = packs.get(place.pack);
+    if (frames === undefined) {
+      frames = new Map();
+      packs.set(place.pack, frames);
+    }
+    const live = reach.owners[number] !== 0;
+    if (live || !frames.has(place.frameOffset))
+      frames.set(place.frameOffset, live ? place.frameBytes : -place.frameBytes);
+  }
+  return [...packs].map(([name, frames]) => {
+    let bytes = 0;
+    let liveBytes = 0;
+    for (const frame of frames.values()) {
+      bytes += Math.abs(frame);
+      if (frame > 0) liveBytes += frame;
+    }
+    return { name, bytes, liveBytes };
+  });
+}
+
+/** A pack that is less live than this is rewritten: below it, a byte copied frees two thirds of a byte or more. */
+const REWRITE_BELOW = 0.6;
+/** Captures of little leave small packs; many of them are joined. */
+const SMALL_PACK = 8 * 1024 * 1024;
+const JOIN_FROM = 16;
+
+export interface CollectionPlan {
+  /** Go as they are. */
+  readonly drop: readonly string[];
+  /** Their reached blobs move to new packs, then they go. */
+  readonly rewrite: readonly string[];
+  readonly freedBytes: number;
+  readonly rewrittenBytes: number;
+  readonly liveBytes: number;
+}
+
+/** Which packs to free. Pure, so that a dry run and a test see exactly what would be done. */
+export function planCollection(packs: readonly PackLiveness[]): CollectionPlan {
+  const drop: string[] = [];
+  const rewrite: string[] = [];
+  let freedBytes = 0;
+  let rewrittenBytes = 0;
+  let liveBytes = 0;
+  const small = packs.filter((pack) => pack.liveBytes > 0 && pack.bytes < SMALL_PACK).length;
+  for (const pack of packs) {
+    liveBytes += pack.liveBytes;
+    if (pack.liveBytes === 0) drop.push(pack.name);
+    else if (pack.liveBytes < pack.bytes * REWRITE_BELOW || (small >= JOIN_FROM && pack.bytes < SMALL_PACK)) {
+      rewrite.push(pack.name);
+      rewrittenBytes += pack.liveBytes;
+    } else continue;
+    freedBytes += pack.bytes - pack.liveBytes;
+  }
+  return { drop, rewrite, freedBytes, rewrittenBytes, liveBytes };
+}
+
+/** Per segment, a bit for each entry that nothing reaches and whose pack is to go. */
+export function condemnedEntries(
+  reach: Reach,
+  gone: ReadonlySet<string>,
+): { name: string; condemned: Uint8Array<ArrayBuffer> }[] {
+  const bits = reach.index.segments.map((segment) => new Uint8Array(Math.ceil(segment.count / 8)));
+  let i = 0;
+  for (const { number, segment, bytes, at } of reach.index.entries()) {
+    while (reach.index.segments[i] !== segment) i++;
+    if (reach.owners[number] !== 0 || !gone.has(segment.placeIn(bytes, at).pack)) continue;
+    const entry = number - reach.index.bases[i]!;
+    bits[i]![entry >> 3]! |= 1 << (entry & 7);
+  }
+  return reach.index.segments.map(({ name }, i) => ({ name, condemned: bits[i]! }));
+}
+
+/** Index entries of the packs that stay, by pack: one segment of these and of the rewritten packs replaces all. */
+export function keptEntries(reach: Reach, gone: ReadonlySet<string>): { name: string; entries: Uint8Array }[] {
+  const kept = new Map<string, Buffer[]>();
+  for (const { segment, bytes, at } of reach.index.entries()) {
+    const { pack } = segment.placeIn(bytes, at);
+    if (gone.has(pack)) continue;
+    const entries = kept.get(pack) ?? [];
+    entries.push(Buffer.from(bytes.subarray(at, at + INDEX_ENTRY_BYTES)));
+    kept.set(pack, entries);
+  }
+  return [...kept].map(([name, entries]) => ({ name, entries: Buffer.concat(entries) }));
+}
+
+// --- usage ---
+
+export interface OwnerUsage {
+  /** Stored bytes that only this owner reaches, each blob counted by its share of its frame. */
+  exclusiveBytes: number;
+  /** Stored bytes that others reach too. */
+  sharedBytes: number;
+  /** Whole frames that nobody else reaches: what deleting this owner lets a collection free. */
+  freedIfDeletedBytes: number;
+}
+
+/** @param owners  who is asked for; shared bytes of each are found by walking it once more */
+export async function ownerUsage(
+  reach: Reach,
+  blobs: BlobReader,
+  roots: readonly (Root & { readonly owner: number })[],
+): Promise<{ owners: Map<number, OwnerUsage>; reachedBytes: number }> {
+  for (const root of roots) await reach.add(root, root.owner);
+  interface Frame {
+    plain: number;
+    bytes: number;
+    /** Whoever alone reaches anything in it; 0 nobody, SHARED several. */
+    owner: number;
+  }
+  const frames = new Map<string, Frame>();
+  for (const { number, segment, bytes, at } of reach.index.entries()) {
+    const place = segment.placeIn(bytes, at);
+    const key = `${place.pack}${place.frameOffset}`;
+    const frame = frames.get(key) ?? { plain: 0, bytes: place.frameBytes, owner: 0 };
+    frame.plain += place.bytes;
+    const owner = reach.owners[number]!;
+    if (owner !== 0) frame.owner = frame.owner === 0 || frame.owner === owner ? owner : SHARED;
+    frames.set(key, frame);
+  }
+  const owners = new Map<number, OwnerUsage>();
+  const of = (owner: number): OwnerUsage => {
+    const usage = owners.get(owner) ?? { exclusiveBytes: 0, sharedBytes: 0, freedIfDeletedBytes: 0 };
+    owners.set(owner, usage);
+    return usage;
+  };
+  let reachedBytes = 0;
+  const shares = new Float64Array(reach.index.count);
+  for (const { number, segment, bytes, at } of reach.index.entries()) {
+    const owner = reach.owners[number]!;
+    if (owner === 0) continue;
+    const place = segment.placeIn(bytes, at);
+    const frame = frames.get(`${place.pack}${place.frameOffset}`)!;
+    const share = (frame.bytes * place.bytes) / frame.plain;
+    shares[number] = share;
+    reachedBytes += share;
+    if (owner !== SHARED) of(owner).exclusiveBytes += share;
+  }
+  for (const frame of frames.values()) {
+    if (frame.owner > 0) of(frame.owner).freedIfDeletedBytes += frame.bytes;
+  }
+  // Shared bytes, for each owner: those of its blobs that are marked as shared. Seen once per owner.
+  const seen = new Int32Array(reach.index.count);
+  const walk = async (id: Buffer, level: number, owner: number): Promise<void> => {
+    const number = reach.index.find(id);
+    if (number < 0) throw new DamageError("a manifest blob is not in the index");
+    if (seen[number] === owner) return;
+    seen[number] = owner;
+    if (reach.owners[number] === SHARED) of(owner).sharedBytes += shares[number]!;
+    const bytes = await blobs.blob(id);
+    if (level > 0) {
+      for (const row of decodeNode(bytes, level)) await walk(row.id, level - 1, owner);
+      return;
+    }
+    const page = decodePage(bytes);
+    for (let row = 0; row < page.count; row++) {
+      const chunk = reach.index.find(page.ids, row * ID_BYTES);
+      if (chunk < 0 || seen[chunk] === owner) continue;
+      seen[chunk] = owner;
+      if (reach.owners[chunk] === SHARED) of(owner).sharedBytes += shares[chunk]!;
+    }
+  };
+  for (const root of roots) {
+    of(root.owner);
+    if (root.top !== null) await walk(Buffer.from(root.top, "hex"), topLevel(root.bytes), root.owner);
+  }
+  for (const usage of owners.values()) {
+    usage.exclusiveBytes = Math.round(usage.exclusiveBytes);
+    usage.sharedBytes = Math.round(usage.sharedBytes);
+  }
+  return { owners, reachedBytes: Math.round(reachedBytes) };
+}
