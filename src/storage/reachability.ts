@@ -83,9 +83,13 @@ export class Reach {
   /** The same for pages and nodes stored after the index snapshot was taken. */
   readonly #later = new Map<string, number>();
 
-  constructor(index: IndexSnapshot, blobs: BlobReader) {
+  readonly #onBlob: ((id: string) => void) | null;
+
+  /** @param onBlob  is told the hex id of every blob reached, once or more */
+  constructor(index: IndexSnapshot, blobs: BlobReader, onBlob: ((id: string) => void) | null = null) {
     this.index = index;
     this.#blobs = blobs;
+    this.#onBlob = onBlob;
     this.owners = new Int32Array(index.count);
   }
 
@@ -114,6 +118,7 @@ export class Reach {
   async #visit(id: Buffer, level: number, owner: number): Promise<void> {
     const now = this.#mark(id, 0, owner);
     if (now === 0) return;
+    this.#onBlob?.(id.toString("hex"));
     const bytes = await this.#blobs.blob(id);
     if (level > 0) {
       for (const row of decodeNode(bytes, level)) await this.#visit(row.id, level - 1, now);
@@ -122,6 +127,7 @@ export class Reach {
     const page = decodePage(bytes);
     for (let row = 0; row < page.count; row++) {
       const at = row * ID_BYTES;
+      this.#onBlob?.(page.ids.toString("hex", at, at + ID_BYTES));
       const number = this.index.find(page.ids, at);
       if (number < 0) {
         // Stored later: this collection does not touch it. But it must be somewhere.

@@ -2,6 +2,7 @@
 import { closeSync, fdatasyncSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
+import { chain } from "../base/errors.ts";
 import { MIB } from "../base/units.ts";
 import { BlobIndex } from "./blob-index.ts";
 import { BlobReader, FrameDecoder } from "./blob-reader.ts";
@@ -297,31 +298,39 @@ function rebuild(path: string, packs: readonly string[]): TaskResults["rebuild"]
   return { damaged, blobs: count };
 }
 
+/** Which roots reach a damaged blob or can't be walked to their end, and which index segments are damaged. */
 async function affected(
   segments: readonly string[],
   roots: readonly Root[],
-  wanted: ReadonlySet<string>,
-): Promise<string[]> {
+  damaged: ReadonlySet<string>,
+): Promise<TaskResults["affected"]> {
   index.refresh();
-  const snapshot = new IndexSnapshot(join(setup.directory, "index"), segments);
-  const ids = [...wanted].map((id) => Buffer.from(id, "hex"));
-  const names: string[] = [];
-  try {
-    for (const root of roots) {
-      const own = new Reach(snapshot, blobs);
-      try {
-        await own.add(root, 1);
-      } catch {
-        // Its manifest can't be walked to the end: part of the damage.
-        names.push(root.name);
-        continue;
-      }
-      if (ids.some((id) => own.owners[snapshot.find(id)] === 1)) names.push(root.name);
+  const found = new Set<string>();
+  const faults: string[] = [];
+  for (const root of roots) {
+    const lost: string[] = [];
+    try {
+      // `add` finds out whether each blob of the root has a place; who it is, its own visitor tells.
+      await new Reach(new IndexSnapshot(join(setup.directory, "index"), []), blobs, (id) => {
+        if (damaged.has(id)) lost.push(id);
+      }).add(root, 1);
+    } catch (error) {
+      faults.push(chain(error));
+      found.add(root.name);
     }
-    return names;
-  } finally {
-    snapshot.close();
+    if (lost.length > 0) found.add(root.name);
   }
+  for (const name of segments) {
+    const snapshot = new IndexSegment(name, join(setup.directory, "index", `${name}.index`));
+    try {
+      for (const _ of snapshot.slices());
+    } catch (error) {
+      faults.push(chain(error));
+    } finally {
+      snapshot.close();
+    }
+  }
+  return { affected: [...found], faults };
 }
 
 async function run(task: Task): Promise<TaskResults[keyof TaskResults]> {

@@ -186,6 +186,8 @@ export class SnapshotStore {
   readonly #unnamedPacks = new Set<string>();
   /** Records removed while leases lived that may rely on them. */
   readonly #deleted = new Set<SnapshotRecord>();
+  /** A rebuild of the index because part of it was found damaged. */
+  #healing: Promise<void> | null = null;
   #condemned = new Map<string, Uint8Array>();
   /** One collection, rebuild or scrub at a time. */
   #upkeep: Promise<unknown> = Promise.resolve();
@@ -198,9 +200,7 @@ export class SnapshotStore {
     this.#lock = parts.lock;
     this.#domain = domainOf(parts.key);
     this.#key = parts.key;
-    this.#index = new BlobIndex(join(parts.directory, "index"), (error) =>
-      this.#log.error({}, `${chain(error)}; rebuild the index`),
-    );
+    this.#index = new BlobIndex(join(parts.directory, "index"), (error) => this.#onIndexDamage(error));
     this.#blobs = new BlobReader({
       index: this.#index,
       packs: asyncPackFiles(parts.directory),
@@ -218,6 +218,7 @@ export class SnapshotStore {
   async recover(): Promise<void> {
     await this.#leases.clearStale();
     this.#index.refresh();
+    await this.#healing;
     for (const id of await this.#drafts.list()) {
       // Completed, and the owner died before it dropped the draft.
       if (isId("snapshot", id) && (await this.has(id))) await this.#drafts.drop(id);
@@ -568,6 +569,21 @@ export class SnapshotStore {
       onIndex: () => this.#index.refresh(),
       unnamedPacks: this.#unnamedPacks,
     };
+  }
+
+  /** An index is only a shortcut: it is made anew from the packs, and whoever missed something asks again. */
+  #onIndexDamage(error: unknown): void {
+    this.#log.error({}, `${chain(error)}: making the index anew from the packs`);
+    if (this.#healing !== null || this.#closed) return;
+    this.#healing = this.rebuildIndex()
+      .then(({ blobs, damaged }) => {
+        this.#log.info({ blobs }, "the index is made anew");
+        for (const { pack, reason } of damaged) this.#log.error({ pack }, reason);
+      })
+      .catch((failure: unknown) => this.#log.error({}, `make the index anew: ${chain(failure)}`))
+      .finally(() => {
+        this.#healing = null;
+      });
   }
 
   #alone<T>(work: () => Promise<T>): Promise<T> {

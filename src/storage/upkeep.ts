@@ -99,8 +99,9 @@ export async function scrub(context: ScrubContext, options: ScrubOptions): Promi
       faults.push(chain(error));
     }
     const blobs = damage.flatMap((one) => one.blobs);
-    const affected = await worker!.run({ kind: "affected", segments, roots, blobs });
-    return { bytes: read, damage, affected, faults, next };
+    const { affected, faults: found } = await worker!.run({ kind: "affected", segments, roots, blobs });
+    for (const fault of found) context.log.error({}, fault);
+    return { bytes: read, damage, affected, faults: [...faults, ...found], next };
   });
 }
 
