@@ -25,6 +25,8 @@ export interface HostStorage {
   has(id: SnapshotId): Promise<boolean>;
   list(): Promise<readonly SnapshotId[]>;
   delete(id: SnapshotId): Promise<void>;
+  /** Makes a snapshot of an upload; again, the same one. */
+  completeUpload(id: SnapshotId): Promise<CapturedContent>;
   dropUpload(id: SnapshotId): Promise<void>;
   /** Where the snapshot's blocks are served; the block server runs when this resolves. */
   export(id: SnapshotId): Promise<BlockExport>;

@@ -12,6 +12,7 @@ import { uploadOf, uploadTimedOut } from "../model/snapshot.ts";
 import {
   capturesDue,
   copiesDue,
+  sealedUploads,
   snapshotCompleted,
   snapshotFailed,
   snapshotsToKeep,
@@ -35,6 +36,8 @@ export class Host {
   readonly #parts: HostParts;
   readonly #drivers = new Map<string, InstanceDriver>();
   readonly #captures: Captures;
+  /** Uploads that are being completed. */
+  readonly #completing = new Map<SnapshotId, Promise<void>>();
   #looking: Promise<void> | null = null;
   #again = false;
   #closed = false;
@@ -111,6 +114,7 @@ export class Host {
     if (this.#timer !== null) clearInterval(this.#timer);
     await this.#looking;
     await this.#captures.close();
+    await Promise.all(this.#completing.values());
     await Promise.all([...this.#drivers.values()].map((driver) => driver.close()));
   }
 
@@ -126,6 +130,7 @@ export class Host {
     }
     this.#captures.start(await capturesDue(this.#parts.database.read));
     await this.#copy();
+    await this.#completeUploads();
     await this.#deleteVolumes();
     const now = this.#parts.clock.now().getTime();
     if (now - this.#sweptAt >= SWEEP_INTERVAL_MS) {
@@ -172,6 +177,37 @@ export class Host {
           await settleImages(tx);
         });
       }
+    }
+  }
+
+  /** Starts what is due and not yet under way: a large upload takes its time, and nothing else waits for it. */
+  async #completeUploads(): Promise<void> {
+    for (const id of await sealedUploads(this.#parts.database.read)) {
+      if (this.#completing.has(id)) continue;
+      const done = this.#completeUpload(id)
+        .catch((error) => this.#parts.log.warn({ snapshotId: id, error: chain(error) }, "could not end an upload"))
+        .finally(() => this.#completing.delete(id));
+      this.#completing.set(id, done);
+    }
+  }
+
+  /** What a client has written through EBS direct becomes a snapshot. A server that dies in it does it again. */
+  async #completeUpload(id: SnapshotId): Promise<void> {
+    const { database, storage, clock } = this.#parts;
+    try {
+      const content = await storage.completeUpload(id);
+      await database.transaction(async (tx) => {
+        await snapshotCompleted(tx, id, { ...content, at: clock.now() });
+        await settleImages(tx);
+      });
+    } catch (error) {
+      if (this.#closed) return;
+      await database.transaction(async (tx) => {
+        await snapshotFailed(tx, id, chain(error));
+        await settleImages(tx);
+      });
+      await storage.dropUpload(id);
+      throw error;
     }
   }
 

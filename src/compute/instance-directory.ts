@@ -14,7 +14,7 @@
 //   snap-….json      what that capture is, for a server that comes after a crash
 //   qsd.…            a stopped machine's capture: socket, pid file, log of qemu-storage-daemon
 //   screen.png       a screenshot on its way
-import { readdirSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { isId, type SnapshotId } from "../base/ids.ts";
 
@@ -83,6 +83,7 @@ export const captureFile = (directory: InstanceDirectory, snapshotId: SnapshotId
 /** Snapshots of which a capture's file lies here, finished or not. */
 export function capturesOnDisk(directory: InstanceDirectory): SnapshotId[] {
   const found = new Set<SnapshotId>();
+  if (!existsSync(directory.path)) return [];
   for (const name of readdirSync(directory.path)) {
     const stem = name.replace(/\.(qcow2|json)$/, "");
     if (stem !== name && isId("snapshot", stem)) found.add(stem);

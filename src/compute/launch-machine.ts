@@ -24,6 +24,7 @@ import {
   waitForEnd,
 } from "./qemu-process.ts";
 import { Qmp } from "./qmp.ts";
+import { endStoppedCapture } from "./stopped-capture.ts";
 
 /** From spawn to QMP: 0.1 s, plus the block server's 10 s at most, plus a host under load. */
 const START_LIMIT_MS = 30_000;
@@ -54,6 +55,7 @@ export async function launchMachine(spec: MachineSpec, { log }: MachineOptions):
   await mkdir(directory.path, { recursive: true, mode: 0o700 });
   const running = await findRunning(directory, spec.uuid);
   if (running) throw new AlreadyRunningError(`${spec.instanceId} runs already, as process ${running.pid}`);
+  await endStoppedCapture(directory);
   removeRunFiles(directory);
   await rm(directory.log, { force: true });
 
@@ -126,6 +128,7 @@ export async function forgetMachine(path: string): Promise<void> {
   const spec = await readSpec(directory);
   const process = spec && (await findRunning(directory, spec.uuid));
   if (process) throw new AlreadyRunningError(`${spec.instanceId} still runs, as process ${process.pid}`);
+  await endStoppedCapture(directory);
   await rm(directory.path, { recursive: true, force: true });
 }
 

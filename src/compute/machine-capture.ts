@@ -52,6 +52,26 @@ export interface MachineCapture {
   abort(): Promise<void>;
 }
 
+/** The handle on captures of `volumes`, given how one of them ends. */
+export function captureHandle(
+  volumes: readonly VolumeCapture[],
+  frozen: boolean,
+  finishVolume: (volume: VolumeCapture, ok: boolean) => Promise<void>,
+): MachineCapture {
+  const finished = new Set<SnapshotId>();
+  const finishOne = async (snapshotId: SnapshotId, ok: boolean) => {
+    const volume = volumes.find((one) => one.snapshotId === snapshotId);
+    if (!volume) throw new Error(`${snapshotId} is no part of this capture`);
+    if (finished.has(snapshotId)) return;
+    await finishVolume(volume, ok);
+    finished.add(snapshotId);
+  };
+  const finish = async (ok: boolean) => {
+    for (const { snapshotId } of volumes) await finishOne(snapshotId, ok);
+  };
+  return { volumes, frozen, finishVolume: finishOne, finish, abort: () => finish(false) };
+}
+
 /** The volume is being captured already: one at a time. */
 export class CaptureBusyError extends Error {
   override readonly name = "CaptureBusyError";
@@ -158,17 +178,10 @@ export class MachineCaptures {
   }
 
   #handle(volumes: readonly VolumeCapture[], frozen: boolean): MachineCapture {
-    const finishVolume = async (snapshotId: SnapshotId, ok: boolean) => {
-      const volume = volumes.find((one) => one.snapshotId === snapshotId);
-      if (!volume) throw new Error(`${snapshotId} is no part of this capture`);
-      if (this.#busy.get(volume.volumeId) !== snapshotId) return; // finished before
-      await this.#tearDown(snapshotId, volume.volumeId, ok);
-      this.#busy.delete(volume.volumeId);
-    };
-    const finish = async (ok: boolean) => {
-      for (const { snapshotId } of volumes) await finishVolume(snapshotId, ok);
-    };
-    return { volumes, frozen, finishVolume, finish, abort: () => finish(false) };
+    return captureHandle(volumes, frozen, async ({ snapshotId, volumeId }, ok) => {
+      await this.#tearDown(snapshotId, volumeId, ok);
+      this.#busy.delete(volumeId);
+    });
   }
 
   async #nodes(): Promise<readonly QmpBlockNode[]> {
@@ -198,6 +211,7 @@ export class MachineCaptures {
     };
     await writeFile(captureFile(this.#directory, snapshotId), JSON.stringify(volume));
     const file = fleeceFile(this.#directory, snapshotId);
+    await rm(file, { force: true }); // of an attempt that a crash cut short
     await createQcow2(file, bytes);
     this.#own(file);
     await this.#qmp().execute("blockdev-add", {

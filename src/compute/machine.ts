@@ -169,7 +169,7 @@ export class Machine {
 
   /** Ends QEMU in good order (50 ms): bitmaps stored, overlays closed. For a guest that runs it is a power cut. */
   async quit(options: { readonly limitMs?: number } = {}): Promise<void> {
-    this.#askedEnd = true;
+    this.#mayEnd();
     if (this.#state.kind === "ended") return;
     const limitMs = options.limitMs ?? QUIT_LIMIT_MS;
     try {
@@ -187,7 +187,7 @@ export class Machine {
 
   /** Ends QEMU at once. Its bitmaps are lost: the next capture reads all that the overlay holds. */
   async kill(): Promise<void> {
-    this.#askedEnd = true;
+    this.#mayEnd();
     if (this.#state.kind === "ended") return;
     signalProcess(this.process, "SIGKILL");
     if (!(await waitForEnd(this.process, KILL_LIMIT_MS))) {
@@ -243,6 +243,11 @@ export class Machine {
     return takeScreenshot(this.#qmp, this.#directory);
   }
 
+  #mayEnd(): void {
+    if (this.#released) throw new Error(`${this.spec.instanceId} was released: whoever adopted it may end it`);
+    this.#askedEnd = true;
+  }
+
   /** True when the guest is off (or beyond: panicked, ended) by the limit. */
   async #pressUntilOff(timeoutMs: number): Promise<boolean> {
     const over = new AbortController();
@@ -269,7 +274,9 @@ export class Machine {
 
   #listen(qmp: Qmp): void {
     qmp.onEvent((event) => this.#onQmpEvent(event));
-    void qmp.closed.then(() => this.#onHangUp());
+    qmp.closed
+      .then(() => this.#onHangUp())
+      .catch((error) => this.#log.error({ instanceId: this.spec.instanceId, error: chain(error) }, "lost a machine"));
   }
 
   #onQmpEvent({ event, data }: QmpEvent): void {

@@ -17,7 +17,8 @@ export interface Extent {
 export class NbdReader {
   readonly #socket: Socket;
   readonly #iterator: AsyncIterator<Buffer>;
-  #buffered = Buffer.alloc(0);
+  #parts: Buffer[] = [];
+  #partBytes = 0;
   #handle = 0n;
   bytes = 0;
 
@@ -117,14 +118,16 @@ export class NbdReader {
   }
 
   async #take(length: number): Promise<Buffer> {
-    while (this.#buffered.length < length) {
+    while (this.#partBytes < length) {
       const { value, done } = await this.#iterator.next();
       if (done) throw new Error("NBD server hung up");
-      this.#buffered = Buffer.concat([this.#buffered, value]);
+      this.#parts.push(value);
+      this.#partBytes += value.length;
     }
-    const taken = this.#buffered.subarray(0, length);
-    this.#buffered = this.#buffered.subarray(length);
-    return taken;
+    const all = this.#parts.length === 1 ? this.#parts[0]! : Buffer.concat(this.#parts);
+    this.#parts = [all.subarray(length)];
+    this.#partBytes -= length;
+    return all.subarray(0, length);
   }
 }
 

@@ -1,7 +1,7 @@
 // What a test of machines needs around it: a short temporary directory, a block server's stand-in, specs and launches,
 // and at the end nothing left.
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
@@ -10,6 +10,7 @@ import { silentLog } from "../../src/base/log.ts";
 import { launchMachine } from "../../src/compute/launch-machine.ts";
 import type { Machine, MachineState } from "../../src/compute/machine.ts";
 import { instanceUuid, type MachineSpec } from "../../src/compute/machine-spec.ts";
+import { signalProcess, waitForEnd } from "../../src/compute/qemu-process.ts";
 import type { BlockExport, MachineDisk } from "../../src/model/disk.ts";
 import {
   GUEST_COMMAND_LINE,
@@ -34,6 +35,8 @@ export interface World {
   launch(spec: MachineSpec): Promise<Machine>;
   /** The console, once the guest has come up. */
   console(spec: MachineSpec): Promise<GuestConsole>;
+  /** A copy of the kernel that any user may read. */
+  openKernel(): string;
   /** Ends a process of ours when the test ends. */
   atEnd(action: () => unknown): void;
 }
@@ -100,7 +103,10 @@ export async function startWorld(t: TestContext): Promise<World> {
     },
     async launch(spec) {
       const machine = await launchMachine(spec, { log: silentLog });
-      atEnd.push(() => machine.kill());
+      atEnd.push(async () => {
+        signalProcess(machine.process, "SIGKILL");
+        await waitForEnd(machine.process, 10_000);
+      });
       return machine;
     },
     async console(spec) {
@@ -108,6 +114,11 @@ export async function startWorld(t: TestContext): Promise<World> {
       atEnd.push(() => guest.close());
       await guest.booted();
       return guest;
+    },
+    openKernel() {
+      const path = join(directory, "vmlinuz");
+      copyFileSync(GUEST_KERNEL, path);
+      return path;
     },
     atEnd: (action) => void atEnd.push(action),
   };
