@@ -1,23 +1,32 @@
 // The operations table: every action that Ingot answers. It feeds dispatch, IAM's and the audit trail's names,
 // `docs/parity.md` and the coverage tests; nothing else lists actions.
 import type { ServiceName } from "../protocol/wire.ts";
+import { cloudtrailOperations } from "../services/cloudtrail/operations.ts";
+import { imageOperations } from "../services/ec2/images/operations.ts";
 import { instanceOperations } from "../services/ec2/instances/operations.ts";
 import { keyOperations } from "../services/ec2/keys/operations.ts";
 import { networkOperations } from "../services/ec2/network/operations.ts";
+import { snapshotOperations } from "../services/ec2/snapshots/operations.ts";
+import { tagOperations } from "../services/ec2/tags/operations.ts";
+import { volumeOperations } from "../services/ec2/volumes/operations.ts";
 import type { Operation } from "../services/operation.ts";
 
 /** An action whose types have been left behind: the pipeline hands `run` what `resolve` and the codec have made. */
-export type AnyOperation = Operation<string, never, unknown, never>;
+export type AnyOperation = Operation<string, never, unknown>;
 
 export const OPERATIONS: Readonly<Record<ServiceName, Readonly<Record<string, AnyOperation>>>> = {
   ec2: {
+    ...imageOperations,
     ...instanceOperations,
     ...keyOperations,
     ...networkOperations,
+    ...snapshotOperations,
+    ...tagOperations,
+    ...volumeOperations,
   },
   iam: {},
   sts: {},
-  cloudtrail: {},
+  cloudtrail: cloudtrailOperations,
   ssm: {},
   ebs: {},
 };

@@ -19,7 +19,7 @@ import { ownerOf } from "../owner.ts";
 import { IMAGE_FILTERS, type ImageView, shownImage } from "./shown-image.ts";
 import { viewerOf } from "./viewer.ts";
 
-const OWNER_ALIASES = ["amazon", "aws-marketplace", "aws-backup-vault"];
+const OWNER_ALIASES = ["amazon", "aws-marketplace", "aws-backup-vault", "ingot"];
 const LISTED: readonly ImageState[] = ["pending", "available", "failed"];
 const PAGE = { min: 1, max: 1000 };
 

@@ -1,0 +1,272 @@
+// The server: the only file that constructs it. Reads what it is started with, opens every part, wires them, listens.
+import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import pino from "pino";
+import { createAuditTrail } from "./audit/trail.ts";
+import { systemClock } from "./base/clock.ts";
+import { chain } from "./base/errors.ts";
+import type { AccountId } from "./base/ids.ts";
+import type { Log } from "./base/log.ts";
+import { probeAccelerator } from "./compute/accelerator.ts";
+import { Host } from "./compute/host.ts";
+import { type Database, openDatabase } from "./database/database.ts";
+import { createAccount } from "./identity/bootstrap.ts";
+import { openIdentity } from "./identity/identity.ts";
+import { loadMasterKey, type MasterKey } from "./identity/master-key.ts";
+import { listenForMetadata } from "./metadata/listener.ts";
+import { openSigner } from "./metadata/signer.ts";
+import { DEFAULT_REGION } from "./model/regions.ts";
+import { openFabric } from "./network/fabric.ts";
+import { Forwarder } from "./network/forwarder.ts";
+import { pageTokens } from "./protocol/pages.ts";
+import { parseConfig, SERVE_USAGE, type ServerConfig } from "./server/config.ts";
+import {
+  type DataDirectory,
+  openDataDirectory,
+  type ServerInfo,
+  type StoredCredentials,
+} from "./server/data-directory.ts";
+import { hasFirstImage, makeFirstImage, PLATFORM_ACCOUNT } from "./server/first-image.ts";
+import { hostControl } from "./server/host-control.ts";
+import { hostNetwork } from "./server/host-network.ts";
+import { hostStorage } from "./server/host-storage.ts";
+import { listen } from "./server/http.ts";
+import { metadataSource } from "./server/metadata-source.ts";
+import { createPipeline } from "./server/pipeline.ts";
+import { takeOwnerLock } from "./storage/owner-lock.ts";
+import { openStore } from "./storage/store.ts";
+
+export interface RunningServer {
+  readonly url: string;
+  /** Stops answering; guests, their disks and their network go on. */
+  close(): Promise<void>;
+}
+
+const ROOT = new URL("../", import.meta.url);
+const { version } = JSON.parse(readFileSync(new URL("package.json", ROOT), "utf8")) as { version: string };
+
+/** Opens everything and listens. @throws Error in a sentence for whoever started it; what was opened is closed again */
+export async function startServer(config: ServerConfig, say: (line: string) => void): Promise<RunningServer> {
+  const opened: (() => Promise<void> | void)[] = [];
+  const closeAll = async () => {
+    for (const close of opened.reverse()) await close();
+  };
+  try {
+    return await open(config, say, opened, closeAll);
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+}
+
+async function open(
+  config: ServerConfig,
+  say: (line: string) => void,
+  opened: (() => Promise<void> | void)[],
+  closeAll: () => Promise<void>,
+): Promise<RunningServer> {
+  const directory = await openDataDirectory(config.dataDirectory);
+  const lock = lockDirectory(directory);
+  opened.push(() => lock.release());
+  const destination = pino.destination({ dest: directory.log, mkdir: false, mode: 0o600 });
+  const log: Log = pino({ base: { pid: process.pid } }, destination);
+  const clock = systemClock;
+
+  const masterKey = await loadMasterKey(directory.masterKey, config.masterKey);
+  const database = await openDatabase(config.database);
+  opened.push(() => database.close());
+  const store = await openStore({ directory: directory.store, log, clock });
+  opened.push(() => store.close());
+  const blocks = store.blockServer();
+  opened.push(() => blocks.close());
+  const audit = createAuditTrail(database, { directory: directory.audit, clock, log });
+  opened.push(() => audit.stop());
+  await audit.recover();
+  const identity = openIdentity({ database, masterKey });
+  const accountId = await firstAccount(config, directory, database, masterKey);
+  if (!config.bare && !(await hasFirstImage(database.read))) {
+    await makeFirstImage({
+      database,
+      store,
+      directory,
+      packageCache: join(new URL(".cache", ROOT).pathname),
+      clock,
+      log,
+      say,
+    });
+  }
+
+  const fabric = await openFabric({
+    directory: directory.network,
+    log,
+    metadataSocket: directory.metadataSocket,
+    ...(config.network === undefined ? {} : { prefer: config.network }),
+  });
+  opened.push(() => fabric.close());
+  const forwarder = new Forwarder(fabric, log);
+  opened.push(() => forwarder.close());
+  const metadata = await listenForMetadata({
+    socket: directory.metadataSocket,
+    source: metadataSource({
+      database,
+      issue: async () => null,
+      clock,
+      log,
+    }),
+    signer: await openSigner(directory.metadata, clock.now()),
+    tokenKey: await sharedKey(database, "metadata-token-key"),
+    clock,
+    log,
+  });
+  opened.push(() => metadata.close());
+
+  const accelerator = await probeAccelerator(directory.path, log);
+  const host = new Host({
+    database,
+    storage: hostStorage(store, blocks),
+    network: hostNetwork(fabric, forwarder),
+    accelerator: accelerator.kind,
+    clock,
+    log,
+    directory: directory.path,
+  });
+  opened.push(() => host.close());
+  await host.start();
+
+  const answer = createPipeline({
+    database,
+    clock,
+    log,
+    identity,
+    audit,
+    snapshots: store,
+    host: hostControl(host, { directory: directory.path, memoryMib: config.memoryMib, log }),
+    pages: pageTokens(await sharedKey(database, "page-token-key")),
+  });
+  const listener = await listen(config, answer, log);
+  opened.push(() => listener.close());
+  const url = `http://${listener.address.host.includes(":") ? `[${listener.address.host}]` : listener.address.host}:${listener.address.port}`;
+  await announce(directory, url);
+  opened.push(() => rm(directory.serverInfo, { force: true }));
+  log.info({ url, accountId, accelerator, network: fabric.kind, version }, "ready");
+  return { url, close: closeAll };
+}
+
+function lockDirectory(directory: DataDirectory) {
+  try {
+    return takeOwnerLock(directory.lock);
+  } catch (cause) {
+    throw new Error(
+      `another Ingot runs on the data directory ${directory.path}: use that one (see its server.json), or give another --data`,
+      { cause },
+    );
+  }
+}
+
+/** Made at the first start, with an administrator whose keys `ingot env` puts to use. */
+async function firstAccount(
+  config: ServerConfig,
+  directory: DataDirectory,
+  database: Database,
+  masterKey: MasterKey,
+): Promise<AccountId> {
+  const existing = await database.read
+    .selectFrom("accounts")
+    .select("id")
+    .where("id", "<>", PLATFORM_ACCOUNT)
+    .orderBy("created_at")
+    .limit(1)
+    .executeTakeFirst();
+  if (existing !== undefined) {
+    if (config.accountId !== undefined && config.accountId !== existing.id) {
+      throw new Error(
+        `this data directory's first account is ${existing.id}: --account only counts at the first start`,
+      );
+    }
+    return existing.id as AccountId;
+  }
+  const made = await createAccount(
+    { database, masterKey, now: systemClock.now() },
+    {
+      ...(config.accountId === undefined ? {} : { id: config.accountId }),
+      name: "First account",
+      email: "root@localhost",
+    },
+  );
+  const credentials: StoredCredentials = {
+    accountId: made.id,
+    region: DEFAULT_REGION,
+    administrator: made.administrator,
+    root: made.root,
+  };
+  await writeFile(directory.credentials, `${JSON.stringify(credentials, null, 2)}\n`, { mode: 0o600 });
+  return made.id;
+}
+
+/** 32 random bytes that every process on this database shares; made at first use. They protect no secret. */
+async function sharedKey(database: Database, name: string): Promise<Buffer> {
+  const kept = await database.transaction(async (tx) => {
+    const made = randomBytes(32).toString("hex");
+    await tx
+      .insertInto("settings")
+      .values({ account_id: "", region: "", name, value: made })
+      .onConflict((conflict) => conflict.doNothing())
+      .execute();
+    return tx
+      .selectFrom("settings")
+      .select("value")
+      .where("account_id", "=", "")
+      .where("region", "=", "")
+      .where("name", "=", name)
+      .executeTakeFirstOrThrow();
+  });
+  return Buffer.from(kept.value, "hex");
+}
+
+async function announce(directory: DataDirectory, url: string): Promise<void> {
+  const info: ServerInfo = { url, pid: process.pid, version, startedAt: new Date().toISOString() };
+  await writeFile(`${directory.serverInfo}.new`, `${JSON.stringify(info)}\n`, { mode: 0o600 });
+  await rename(`${directory.serverInfo}.new`, directory.serverInfo);
+}
+
+const HOW_TO_GO_ON = `
+  eval "$(./ingot env)"                                  credentials for the AWS CLI and every SDK
+  aws ec2 describe-images --owners ingot                 the images that are there
+  ./ingot launch ingot/tiny                              a machine (or: aws ec2 run-instances …)
+  ./ingot ssh INSTANCE                                   a shell on it
+  ./ingot console INSTANCE                               what it said while it booted
+`;
+
+/** `ingot serve`. */
+async function main(args: readonly string[]): Promise<void> {
+  if (args.includes("--help") || args.includes("-h")) {
+    console.log(SERVE_USAGE);
+    return;
+  }
+  const server = await startServer(parseConfig(args, process.env), (line) => console.log(line));
+  console.log(`Ingot is ready: ${server.url}`);
+  if (process.stdout.isTTY) console.log(HOW_TO_GO_ON);
+  let stopping = false;
+  const stop = () => {
+    if (stopping) process.exit(130);
+    stopping = true;
+    server.close().then(
+      () => process.exit(0),
+      (error) => {
+        console.error(`ingot: ${chain(error)}`);
+        process.exit(1);
+      },
+    );
+  };
+  process.on("SIGINT", stop);
+  process.on("SIGTERM", stop);
+}
+
+if (import.meta.main) {
+  main(process.argv.slice(2)).catch((error) => {
+    console.error(`ingot: ${chain(error)}`);
+    process.exit(1);
+  });
+}

@@ -1,0 +1,92 @@
+// What the server is started with: options of `ingot serve`, with defaults that suit one user on one machine.
+import { homedir } from "node:os";
+import { isAbsolute, join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { type AccountId, isAccountId } from "../base/ids.ts";
+import type { DatabaseLocation } from "../database/database.ts";
+
+export interface ServerConfig {
+  /** Absolute. */
+  readonly dataDirectory: string;
+  readonly host: string;
+  readonly port: number;
+  /** The first account's id; drawn at the first start when absent. */
+  readonly accountId: AccountId | undefined;
+  readonly database: DatabaseLocation;
+  /** Memory for instances; default: the host's, but for what it needs itself. */
+  readonly memoryMib: number | undefined;
+  readonly network: "kernel" | "user" | undefined;
+  /** Skip building and registering `ingot/tiny` at the first start. */
+  readonly bare: boolean;
+  /** 64 hex digits or base64; instead of the data directory's file. */
+  readonly masterKey: string | undefined;
+}
+
+export const DEFAULT_PORT = 8773;
+const DEFAULT_HOST = "127.0.0.1";
+
+/** `$XDG_DATA_HOME/ingot`, else `~/.local/share/ingot`. */
+export function defaultDataDirectory(environment: NodeJS.ProcessEnv): string {
+  const base = environment.XDG_DATA_HOME;
+  return join(base !== undefined && isAbsolute(base) ? base : join(homedir(), ".local", "share"), "ingot");
+}
+
+export const SERVE_USAGE = `ingot serve: runs the server in the foreground
+
+  --data DIR       where everything is kept (default: the user's data directory)
+  --port N         port to listen on (default ${DEFAULT_PORT}; 0: any free one)
+  --host ADDRESS   address to listen on (default ${DEFAULT_HOST})
+  --account ID     12 digits of the first account (default: drawn at the first start)
+  --database URL   postgres://… instead of SQLite in the data directory
+  --memory MIB     memory for instances (default: the host's, less what it needs itself)
+  --network KIND   kernel or user (default: the best that works here)
+  --no-image       do not build the image ingot/tiny at the first start
+
+  INGOT_MASTER_KEY in the environment takes the place of the key file in the data directory.`;
+
+/** @throws Error in a sentence for the person who typed it */
+export function parseConfig(args: readonly string[], environment: NodeJS.ProcessEnv): ServerConfig {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      data: { type: "string" },
+      port: { type: "string" },
+      host: { type: "string" },
+      account: { type: "string" },
+      database: { type: "string" },
+      memory: { type: "string" },
+      network: { type: "string" },
+      "no-image": { type: "boolean" },
+    },
+  });
+  const dataDirectory = resolve(values.data ?? environment.INGOT_DATA ?? defaultDataDirectory(environment));
+  const port = values.port ?? String(DEFAULT_PORT);
+  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535)
+    throw new Error(`--port takes a number up to 65535, not ${port}`);
+  if (values.account !== undefined && !isAccountId(values.account)) {
+    throw new Error(`--account takes 12 digits, not ${values.account}`);
+  }
+  if (values.memory !== undefined && !/^\d{2,9}$/.test(values.memory)) {
+    throw new Error(`--memory takes a number of MiB, not ${values.memory}`);
+  }
+  if (values.network !== undefined && values.network !== "kernel" && values.network !== "user") {
+    throw new Error(`--network is kernel or user, not ${values.network}`);
+  }
+  if (values.database !== undefined && !/^postgres(ql)?:\/\//.test(values.database)) {
+    throw new Error("--database takes a postgres:// URL");
+  }
+  return {
+    dataDirectory,
+    host: values.host ?? DEFAULT_HOST,
+    port: Number(port),
+    accountId: values.account as AccountId | undefined,
+    database:
+      values.database === undefined
+        ? { engine: "sqlite", path: join(dataDirectory, "ingot.sqlite") }
+        : { engine: "postgres", url: values.database },
+    memoryMib: values.memory === undefined ? undefined : Number(values.memory),
+    network: values.network,
+    bare: values["no-image"] === true,
+    masterKey: environment.INGOT_MASTER_KEY,
+  };
+}
