@@ -191,7 +191,7 @@ async function sessionCaller(
         arn: federatedUserArn(accountId, principal.sessionName),
         principalId: `${accountId}:${principal.sessionName}`,
         accessKeyId,
-        tags: claims.tags,
+        tags: { ...user?.tags, ...claims.tags },
         session,
         sessionName: principal.sessionName,
         issuer:

@@ -93,16 +93,18 @@ export function createAuthorizer(parts: {
     if (isBeyondSessionToken(caller, action)) {
       return { allowed: false, reason: "implicitDeny", layer: "session", statement: null };
     }
+    const trust = action.startsWith("sts:");
     const resourcePolicy = check.resourcePolicy && {
       accountId: check.resourcePolicy.accountId,
       policy: {
         name: check.resource,
         policy: principals.compile(
           check.resourcePolicy.document,
-          action.startsWith("sts:") ? "trust" : "resource",
+          trust ? "trust" : "resource",
           check.resourcePolicy.principalIds,
         ),
       },
+      required: trust,
     };
     return evaluate(
       {

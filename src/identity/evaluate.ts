@@ -63,8 +63,15 @@ export interface Asked {
   /** ARN or `*`. */
   readonly resource: string;
   readonly context: Context;
-  /** The resource's own policy and its owner, where there is one. */
-  readonly resourcePolicy?: { readonly accountId: string; readonly policy: NamedPolicy } | undefined;
+  readonly resourcePolicy?: AskedResourcePolicy | undefined;
+}
+
+/** The resource's own policy and its owner, where there is one. */
+export interface AskedResourcePolicy {
+  readonly accountId: string;
+  readonly policy: NamedPolicy;
+  /** It must allow even within the account, as a role's trust policy must: others only add to what identities may. */
+  readonly required?: boolean;
 }
 
 interface Verdict {
@@ -102,7 +109,8 @@ export function evaluate(asked: Asked, policies: PolicySet): Decision {
   }
 
   const crosses = asked.resourcePolicy !== undefined && asked.resourcePolicy.accountId !== subject.accountId;
-  if (crosses && resource?.allow == null) return implicitly("resource");
+  const mustAllow = crosses || asked.resourcePolicy?.required === true;
+  if (mustAllow && !resource?.allow) return implicitly("resource");
   const granted = crosses || !resource?.allow ? null : { naming: resource.naming, statement: resource.allow };
 
   // A session that is named by its own ARN needs nothing else; a user named by ARN needs nothing but its session's leave.

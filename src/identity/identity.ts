@@ -1,7 +1,11 @@
+import { type Log, silentLog } from "../base/log.ts";
 import type { Database } from "../database/database.ts";
 import { type CredentialSource, createCredentialSource } from "./authenticate.ts";
 import { type AuthorizationMessages, createAuthorizationMessages } from "./authorization-message.ts";
 import { type Authorizer, createAuthorizer, noOrganization, type OrganizationPolicies } from "./authorize.ts";
+import { BoundedCache } from "./bounded-cache.ts";
+import type { InstanceCredentials } from "./instance-credentials.ts";
+import { createLastUsed, type LastUsed } from "./last-used.ts";
 import type { MasterKey } from "./master-key.ts";
 import { createPrincipals, type Principals } from "./principals.ts";
 import { createSessions, type Sessions } from "./sessions.ts";
@@ -14,14 +18,21 @@ export interface Identity {
   readonly messages: AuthorizationMessages;
   readonly principals: Principals;
   readonly masterKey: MasterKey;
+  /** Credentials handed to instances lately, so that a guest that asks again gets the same. */
+  readonly instanceCredentials: BoundedCache<InstanceCredentials>;
+  readonly lastUsed: LastUsed;
 }
+
+/** Some hundred bytes each. */
+const MOST_INSTANCES = 4000;
 
 export function openIdentity(options: {
   readonly database: Database;
   readonly masterKey: MasterKey;
   readonly organization?: OrganizationPolicies;
+  readonly log?: Log;
 }): Identity {
-  const { database, masterKey, organization = noOrganization } = options;
+  const { database, masterKey, organization = noOrganization, log = silentLog } = options;
   const principals = createPrincipals(database);
   const sessions = createSessions(masterKey);
   const messages = createAuthorizationMessages(masterKey);
@@ -32,5 +43,7 @@ export function openIdentity(options: {
     messages,
     principals,
     masterKey,
+    instanceCredentials: new BoundedCache(MOST_INSTANCES),
+    lastUsed: createLastUsed(database, log),
   };
 }
