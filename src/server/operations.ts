@@ -9,7 +9,9 @@ import { networkOperations } from "../services/ec2/network/operations.ts";
 import { snapshotOperations } from "../services/ec2/snapshots/operations.ts";
 import { tagOperations } from "../services/ec2/tags/operations.ts";
 import { volumeOperations } from "../services/ec2/volumes/operations.ts";
+import { iamOperations } from "../services/iam/operations.ts";
 import type { Operation } from "../services/operation.ts";
+import { stsOperations } from "../services/sts/operations.ts";
 
 /** An action whose types have been left behind: the pipeline hands `run` what `resolve` and the codec have made. */
 export type AnyOperation = Operation<string, never, unknown>;
@@ -24,8 +26,8 @@ export const OPERATIONS: Readonly<Record<ServiceName, Readonly<Record<string, An
     ...tagOperations,
     ...volumeOperations,
   },
-  iam: {},
-  sts: {},
+  iam: iamOperations,
+  sts: stsOperations,
   cloudtrail: cloudtrailOperations,
   ssm: {},
   ebs: {},
