@@ -11,6 +11,7 @@ import {
   type Snapshot,
   type SnapshotLock,
   snapshotNotFound,
+  uploadOf,
 } from "./snapshot.ts";
 
 export const snapshotOf = (row: { id: string }): Snapshot => row as Snapshot;
@@ -323,7 +324,7 @@ export async function snapshotsToKeep(db: Db): Promise<Set<SnapshotId>> {
   return keep;
 }
 
-/** EBS direct uploads whose client has gone silent. Call now and then; each then ends in `error`. */
+/** EBS direct uploads that are not yet snapshots: those whose client has gone silent (`uploadTimedOut`) are to be ended. */
 export async function uploadsDue(db: Db): Promise<Snapshot[]> {
   const rows = await db
     .selectFrom("snapshots")
@@ -332,6 +333,11 @@ export async function uploadsDue(db: Db): Promise<Snapshot[]> {
     .where("origin", "=", "direct")
     .execute();
   return rows.map(snapshotOf);
+}
+
+/** EBS direct uploads that their client has completed, and that the store is still to make snapshots of. */
+export async function sealedUploads(db: Db): Promise<SnapshotId[]> {
+  return (await uploadsDue(db)).filter((snapshot) => uploadOf(snapshot)?.sealed === true).map(({ id }) => id);
 }
 
 /** Snapshots of a volume that are not yet captured. */

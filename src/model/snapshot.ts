@@ -106,8 +106,10 @@ export interface DirectUpload {
   readonly parent: SnapshotId | null;
   /** Without a block for so long, the upload ends in `error`. */
   readonly timeoutMinutes: number;
-  /** The last StartSnapshot or PutSnapshotBlock; ISO 8601. */
+  /** About the last StartSnapshot or PutSnapshotBlock; ISO 8601. */
   readonly activeAt: string;
+  /** CompleteSnapshot has been called: no more blocks, and the host makes a snapshot of them. */
+  readonly sealed: boolean;
 }
 
 export const uploadOf = (snapshot: Pick<Snapshot, "direct">): DirectUpload | null =>
@@ -115,4 +117,4 @@ export const uploadOf = (snapshot: Pick<Snapshot, "direct">): DirectUpload | nul
 
 /** Has the client been silent for longer than it said it would be? */
 export const uploadTimedOut = (upload: DirectUpload, now: Date): boolean =>
-  Date.parse(upload.activeAt) + upload.timeoutMinutes * 60_000 < now.getTime();
+  !upload.sealed && Date.parse(upload.activeAt) + upload.timeoutMinutes * 60_000 < now.getTime();
