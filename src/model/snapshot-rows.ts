@@ -187,16 +187,22 @@ export async function setSnapshotLock(
     .execute();
 }
 
-/** EBS direct: a block has arrived, or the upload is being completed. */
-export async function touchUpload(
-  _grant: Grant<"ebs:PutSnapshotBlock" | "ebs:CompleteSnapshot">,
-  tx: Db,
-  id: SnapshotId,
-  upload: DirectUpload,
-): Promise<void> {
+/** EBS direct: a block has arrived. */
+export const touchUpload = (_grant: Grant<"ebs:PutSnapshotBlock">, tx: Db, id: SnapshotId, at: Date): Promise<void> =>
+  changeUpload(tx, id, { activeAt: at.toISOString() });
+
+/** EBS direct: no more blocks; the host makes a snapshot of those that are there. */
+export const sealUpload = (_grant: Grant<"ebs:CompleteSnapshot">, tx: Db, id: SnapshotId): Promise<void> =>
+  changeUpload(tx, id, { sealed: true });
+
+/** Reads what it changes in the same transaction: a late block must not open again what was sealed meanwhile. */
+async function changeUpload(tx: Db, id: SnapshotId, change: Partial<DirectUpload>): Promise<void> {
+  const row = await tx.selectFrom("snapshots").select("direct").where("id", "=", id).executeTakeFirst();
+  const upload = row === undefined ? null : uploadOf(row);
+  if (upload === null) return;
   await tx
     .updateTable("snapshots")
-    .set({ direct: JSON.stringify(upload) })
+    .set({ direct: JSON.stringify({ ...upload, ...change }) })
     .where("id", "=", id)
     .where("state", "=", "pending")
     .execute();
