@@ -3,13 +3,6 @@
 import { type Kysely, sql } from "kysely";
 import { migrations } from "./migrations/index.ts";
 
-export interface Migration {
-  /** `0010-identity`: the number orders, the name tells. Never renamed once released. */
-  readonly name: string;
-  /** In SQL that SQLite and PostgreSQL both speak. Runs inside a transaction with its own bookkeeping. */
-  up(db: Kysely<unknown>): Promise<void>;
-}
-
 /** @throws Error when the database is newer than the program, or a migration fails (then nothing of it is kept) */
 export async function migrate<S>(db: Kysely<S>): Promise<void> {
   await sql`create table if not exists migrations (name text primary key, applied_at text not null)`.execute(db);
@@ -33,9 +26,4 @@ export async function migrate<S>(db: Kysely<S>): Promise<void> {
       throw new Error(`migration ${migration.name}`, { cause });
     }
   }
-}
-
-/** Runs the statements of a schema one by one. They are ours, written in this folder: no value is pasted into them. */
-export async function run(db: Kysely<unknown>, statements: readonly string[]): Promise<void> {
-  for (const statement of statements) await sql.raw(statement).execute(db);
 }

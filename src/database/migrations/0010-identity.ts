@@ -1,4 +1,4 @@
-import { type Migration, run } from "../migrate.ts";
+import { type Migration, run } from "../migration.ts";
 
 export const identity: Migration = {
   name: "0010-identity",

@@ -1,5 +1,5 @@
 import { PostgresAdapter } from "kysely";
-import { type Migration, run } from "../migrate.ts";
+import { type Migration, run } from "../migration.ts";
 
 export const audit: Migration = {
   name: "0020-audit",

@@ -1,4 +1,4 @@
-import { type Migration, run } from "../migrate.ts";
+import { type Migration, run } from "../migration.ts";
 
 export const ec2: Migration = {
   name: "0030-ec2",

@@ -1,4 +1,4 @@
-import { type Migration, run } from "../migrate.ts";
+import { type Migration, run } from "../migration.ts";
 
 export const ssm: Migration = {
   name: "0040-ssm",

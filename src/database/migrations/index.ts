@@ -1,4 +1,4 @@
-import type { Migration } from "../migrate.ts";
+import type { Migration } from "../migration.ts";
 import { identity } from "./0010-identity.ts";
 import { audit } from "./0020-audit.ts";
 import { ec2 } from "./0030-ec2.ts";
