@@ -1,14 +1,18 @@
 // Builds a machine image from a recipe: the distribution's packages in, a raw disk out. Root is not needed.
-import { access, mkdir, mkdtemp, rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
+import { DEBIAN_12, debianTools, installDebian, prepareDebian } from "./debian.ts";
 import { writeDisk } from "./disk.ts";
-import { type Distribution, hostDistribution } from "./distribution.ts";
+import { hostDistribution } from "./distribution.ts";
+import type { FileTree } from "./file-tree.ts";
+import { layOutGrub } from "./grub.ts";
 import { fetchedPackages, fetchPackages, type Package, type PackageRequest } from "./packages.ts";
+import { addRecipeFiles, recipeDirectory } from "./recipe-files.ts";
 import { TINY, tinyPackages, tinySystem } from "./tiny.ts";
-import { unpack, writeOut } from "./unpack.ts";
+import { unpack } from "./unpack.ts";
 
-const RECIPES = ["tiny"] as const;
+const RECIPES = ["tiny", "debian-12"] as const;
 export type RecipeName = (typeof RECIPES)[number];
 export const isRecipe = (name: string): name is RecipeName => RECIPES.some((recipe) => recipe === name);
 
@@ -37,24 +41,31 @@ export interface BuiltImage {
   readonly kernelCommandLine?: string;
 }
 
-/** Downloads all that a recipe is made of, so that `buildImage` needs no network afterwards. */
+/**
+ * Downloads what a recipe is made of, as far as it is known beforehand: all of `tiny`, so that `buildImage` needs no
+ * network afterwards; of `debian-12` only the boot loader.
+ */
 export async function fetchRecipe(recipe: RecipeName, options: Omit<BuildOptions, "outputDirectory">): Promise<void> {
-  await recipePackages(packageRequest(recipe, await hostDistribution()), options);
+  const request = recipe === "tiny" ? tinyPackages(await hostDistribution()) : debianTools;
+  await recipePackages(request, options);
 }
 
 /**
  * Builds a recipe's disk. The same packages give the same bytes.
- * Costs a few seconds and the disk's used bytes in memory for `tiny`.
+ * `tiny` takes some seconds and 200 MB of memory; `debian-12` some minutes, its mirror, and 600 MB below the system's
+ * temporary directory.
  */
 export async function buildImage(recipe: RecipeName, options: BuildOptions): Promise<BuiltImage> {
+  const scratchDirectory = await mkdtemp(join(tmpdir(), "ingot-image-"));
   try {
-    return await buildTiny(await hostDistribution(), options);
+    await mkdir(options.outputDirectory, { recursive: true });
+    return await (recipe === "tiny" ? buildTiny : buildDebian)(options, scratchDirectory);
   } catch (cause) {
     throw new Error(`build the image ${recipe}`, { cause });
+  } finally {
+    await rm(scratchDirectory, { recursive: true, force: true });
   }
 }
-
-const packageRequest = (_recipe: RecipeName, system: Distribution): PackageRequest => tinyPackages(system);
 
 async function recipePackages(
   request: PackageRequest,
@@ -66,62 +77,75 @@ async function recipePackages(
   );
 }
 
-async function buildTiny(system: Distribution, options: BuildOptions): Promise<BuiltImage> {
-  const { outputDirectory, onProgress, signal } = options;
-  const packages = await recipePackages(tinyPackages(system), options);
-  await mkdir(outputDirectory, { recursive: true });
-  const scratchDirectory = await mkdtemp(join(tmpdir(), "ingot-tiny-"));
-  try {
-    const progress = (done: number): void => onProgress?.("unpack packages", done, packages.length);
-    const { tree: unpacked, modified } = await unpack(packages, progress, signal);
-    const overlay = await recipeDirectory("tiny/root");
-    const built = await tinySystem(unpacked, overlay, { modified, scratchDirectory, system: system.prettyName });
-    const tools = join(scratchDirectory, "tools");
-    await writeOut(unpacked, tools, (path) => /^usr\/(bin\/grub-mkimage$|lib\/grub\/)/.test(path));
+async function buildTiny(options: BuildOptions, scratchDirectory: string): Promise<BuiltImage> {
+  const { outputDirectory, signal } = options;
+  const system = await hostDistribution();
+  const { tree: unpacked, modified } = await unpackedPackages(tinyPackages(system), options);
+  const overlay = await recipeDirectory("tiny/root");
+  const built = await tinySystem(unpacked, overlay, { modified, scratchDirectory, system: system.prettyName });
+  const finish = await writeImage(TINY, { tree: built.tree, modified }, unpacked, options, scratchDirectory);
+  const kernelPath = join(outputDirectory, "vmlinuz");
+  await writeFile(kernelPath, built.kernel);
+  await writeFile(join(outputDirectory, "cmdline"), `${built.commandLine}\n`);
+  signal?.throwIfAborted();
+  return { ...(await finish()), kernelPath, kernelCommandLine: built.commandLine };
+}
 
-    onProgress?.("write the disk");
-    const diskPath = join(outputDirectory, "disk.raw");
-    const unfinished = `${diskPath}.unfinished`;
-    await writeDisk(built.tree, {
-      path: unfinished,
-      bytes: TINY.bytes,
-      efiBytes: TINY.efiBytes,
-      identity: TINY.identity,
-      label: "ingot-tiny",
-      created: modified,
-      grub: { root: tools, libraryPath: join(tools, "usr/lib") },
-      scratchDirectory,
-      signal,
-    });
-    const kernelPath = join(outputDirectory, "vmlinuz");
-    await writeFile(kernelPath, built.kernel);
-    await writeFile(join(outputDirectory, "cmdline"), `${built.commandLine}\n`);
+async function buildDebian(options: BuildOptions, scratchDirectory: string): Promise<BuiltImage> {
+  const { onProgress, signal } = options;
+  const { tree: tools } = await unpackedPackages(debianTools, options);
+  const system = await installDebian({ scratchDirectory, onProgress, signal });
+  const { tree } = prepareDebian(system);
+  await addRecipeFiles(tree, await recipeDirectory("debian-12/root"));
+  const finish = await writeImage(DEBIAN_12, { ...system, tree }, tools, options, scratchDirectory);
+  return await finish();
+}
+
+async function unpackedPackages(request: PackageRequest, options: BuildOptions) {
+  const packages = await recipePackages(request, options);
+  const progress = (done: number): void => options.onProgress?.("unpack packages", done, packages.length);
+  return await unpack(packages, progress, options.signal);
+}
+
+interface System {
+  readonly tree: FileTree;
+  readonly modified: number;
+  readonly xattrs?: ReadonlyMap<string, ReadonlyMap<string, Buffer>>;
+}
+
+/** Writes the disk beside its name. The function that it gives puts it there: call it when all else is there. */
+async function writeImage(
+  recipe: typeof TINY | typeof DEBIAN_12,
+  { tree, modified, xattrs }: System,
+  toolPackages: FileTree,
+  { outputDirectory, onProgress, signal }: BuildOptions,
+  scratchDirectory: string,
+): Promise<() => Promise<BuiltImage>> {
+  onProgress?.("write the disk");
+  const diskPath = join(outputDirectory, "disk.raw");
+  const unfinished = `${diskPath}.unfinished`;
+  await writeDisk(tree, {
+    path: unfinished,
+    bytes: recipe.bytes,
+    efiBytes: recipe.efiBytes,
+    identity: recipe.identity,
+    label: recipe.name.replace("/", "-"),
+    created: modified,
+    grub: await layOutGrub(toolPackages, join(scratchDirectory, "grub")),
+    scratchDirectory,
+    signal,
+    ...(xattrs === undefined ? {} : { xattrs }),
+  });
+  return async () => {
     await rename(unfinished, diskPath);
     return {
       diskPath,
-      bytes: (await stat(diskPath)).size,
+      bytes: recipe.bytes,
       architecture: "x86_64",
-      name: TINY.name,
-      description: TINY.description,
+      name: recipe.name,
+      description: recipe.description,
       rootDeviceName: "/dev/xvda",
       bootMode: "uefi-preferred",
-      kernelPath,
-      kernelCommandLine: built.commandLine,
     };
-  } finally {
-    await rm(scratchDirectory, { recursive: true, force: true });
-  }
-}
-
-/** A directory below `images/`, which lies beside `src` and beside the bundled program alike. */
-async function recipeDirectory(name: string): Promise<string> {
-  for (let directory = import.meta.dirname; ; directory = dirname(directory)) {
-    const candidate = join(directory, "images", name);
-    const found = await access(candidate).then(
-      () => true,
-      () => false,
-    );
-    if (found) return candidate;
-    if (dirname(directory) === directory) throw new Error(`no images/${name} above ${import.meta.dirname}`);
-  }
+  };
 }

@@ -1,4 +1,5 @@
 // What a filesystem is to hold, in memory, before a filesystem exists: no mount, no root, no owner on this machine.
+import { join } from "node:path";
 
 /** Where a file's bytes are: here, or in a file on this machine that lives until the disk is written. */
 export type Content = Buffer | { readonly path: string };
@@ -26,14 +27,27 @@ export function treePath(path: string): string {
   return parts.join("/");
 }
 
+/** Distributions have moved `/bin`, `/sbin` and `/lib` into `/usr`; their packages have not, all of them. */
+export const mergedPath = (path: string): string => path.replace(/^(bin|sbin|lib|lib64)(?=\/|$)/, "usr/$1");
+
 /** Files by path. Sorted when read, so that the order of adding never shows in an image. */
 export class FileTree {
   readonly #entries = new Map<string, Entry>();
-  readonly #modified: number;
+  #modified: number;
 
   /** @param modified  time stamp, in seconds, of whatever is added without one */
   constructor(modified: number) {
     this.#modified = modified;
+  }
+
+  /** From here on, what is added without a time stamp gets this one. */
+  at(modified: number): void {
+    this.#modified = modified;
+  }
+
+  /** All paths there are, in no order that anyone may rely on; the tree may be changed while they are looked at. */
+  paths(): string[] {
+    return [...this.#entries.keys()];
   }
 
   /** Puts an entry, in the place of one that was there, and makes the directories above it. */
@@ -47,10 +61,14 @@ export class FileTree {
     return this.#entries.get(treePath(path));
   }
 
+  /** Takes an entry away, with all that is in it. */
   delete(path: string): void {
     const name = treePath(path);
+    const isDirectory = this.#entries.get(name)?.kind === "directory";
+    this.#entries.delete(name);
+    if (!isDirectory) return;
     for (const key of this.#entries.keys()) {
-      if (key === name || key.startsWith(`${name}/`)) this.#entries.delete(key);
+      if (key.startsWith(`${name}/`)) this.#entries.delete(key);
     }
   }
 
@@ -83,4 +101,15 @@ export class FileTree {
       else if (there.kind !== "directory") throw new Error(`${name}: ${parent} is not a directory`);
     }
   }
+}
+
+/** The bytes of a file that is in memory, through symbolic links. @throws Error when there is none */
+export function bytesOf(tree: FileTree, path: string): Buffer {
+  const entry = tree.get(path);
+  if (entry?.kind === "symlink") {
+    const target = entry.target.startsWith("/") ? entry.target : join("/", path, "..", entry.target);
+    return bytesOf(tree, mergedPath(treePath(target)));
+  }
+  if (entry?.kind !== "file" || !Buffer.isBuffer(entry.content)) throw new Error(`the packages hold no ${path}`);
+  return entry.content;
 }

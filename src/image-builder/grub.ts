@@ -1,13 +1,30 @@
 // GRUB for both firmwares, put in place by hand: grub-install wants a mounted filesystem and a real disk.
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { FileTree } from "./file-tree.ts";
 import { SECTOR } from "./gpt.ts";
 import { run } from "./program.ts";
+import { sharedLibraries } from "./shared-libraries.ts";
+import { writeOut } from "./unpack.ts";
+
+/** Puts the parts of grub-common, grub-pc-bin and grub-efi-amd64-bin that make boot loaders into a directory. */
+export async function layOutGrub(unpacked: FileTree, directory: string): Promise<GrubPackages> {
+  const program = "usr/bin/grub-mkimage";
+  const paths = new Map([[program, program]]);
+  for (const [path, { kind }] of unpacked)
+    if (kind === "file" && path.startsWith("usr/lib/grub/")) paths.set(path, path);
+  // A small system may lack one of these; its C library it has, and no program takes that from elsewhere.
+  for (const [name, path] of sharedLibraries(unpacked, program).libraries) {
+    if (!/^(ld-linux|lib(c|m|dl|rt|pthread))[-.]/.test(name)) paths.set(path, `libraries/${name}`);
+  }
+  await writeOut(unpacked, directory, paths);
+  return { root: directory, libraryPath: join(directory, "libraries") };
+}
 
 export interface GrubPackages {
-  /** Where grub-common, grub-pc-bin and grub-efi-amd64-bin are unpacked: the directory that holds `usr`. */
+  /** The directory that holds `usr`. */
   readonly root: string;
-  /** Where the libraries of `grub-mkimage` may be found, should this machine not have them. */
+  /** Where the libraries of `grub-mkimage` are found, should this machine not have them. */
   readonly libraryPath: string;
 }
 

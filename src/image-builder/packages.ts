@@ -13,7 +13,7 @@ export interface PackageRequest {
   /** By name; of each, all that it depends on comes along. */
   readonly packages: readonly string[];
   /** A package that stands for the newest kernel of its kind, such as `linux-image-cloud-amd64`. */
-  readonly kernel: string;
+  readonly kernel?: string;
 }
 
 export interface Package {
@@ -128,8 +128,10 @@ async function closure({ packages, kernel }: PackageRequest, signal: AbortSignal
     return [...new Set(printed.split("\n").filter((line) => /^[a-z0-9]/.test(line)))];
   };
   const below = (await beneath(packages)).filter((name) => LIBRARY.test(name) || name === "zlib1g");
-  const kernels = (await beneath([kernel])).filter((name) => KERNEL_PART.test(name));
-  if (!kernels.some((name) => name.startsWith("linux-image-"))) throw new Error(`${kernel} names no kernel`);
+  const kernels = kernel === undefined ? [] : (await beneath([kernel])).filter((name) => KERNEL_PART.test(name));
+  if (kernel !== undefined && !kernels.some((name) => name.startsWith("linux-image-"))) {
+    throw new Error(`${kernel} names no kernel`);
+  }
   return [...new Set([...packages, ...below, ...kernels])].sort();
 }
 

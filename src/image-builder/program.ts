@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { createInterface } from "node:readline";
 
 export interface RunOptions {
   readonly signal?: AbortSignal | undefined;
@@ -8,6 +9,8 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Written to the program's standard input, which is closed afterwards. */
   readonly input?: string;
+  /** With `stream` only: hears what the program says while it works. */
+  readonly onStderrLine?: (line: string) => void;
 }
 
 /** e2fsprogs, fdisk and nft live where an ordinary user's PATH does not look. */
@@ -51,6 +54,9 @@ export function stream(program: string, argv: readonly string[], options: Omit<R
   child.stdin?.end();
   if (child.stdout === null) throw new Error(`run ${program}: no standard output`);
   const finished = succeed(program, child);
+  if (options.onStderrLine !== undefined && child.stderr !== null) {
+    createInterface({ input: child.stderr }).on("line", options.onStderrLine);
+  }
   finished.catch(() => {}); // awaited by the caller; must not go unheard if the reading fails first
   return { stdout: child.stdout, finished };
 }

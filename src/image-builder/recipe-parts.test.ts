@@ -3,9 +3,8 @@ import { readFile } from "node:fs/promises";
 import test from "node:test";
 import { parseOsRelease } from "./distribution.ts";
 import { moduleDependencies, neededLibraries } from "./elf.ts";
-import { FileTree, treePath } from "./file-tree.ts";
+import { FileTree, mergedPath, treePath } from "./file-tree.ts";
 import { parseUris } from "./packages.ts";
-import { mergedPath } from "./unpack.ts";
 
 test("apt-get's list of downloads: packages only, sorted by name", () => {
   const printed = `'http://mirror/pool/z/zlib1g_1%3a1.2_amd64.deb' zlib1g_1%3a1.2_amd64.deb 86684 SHA256:aa

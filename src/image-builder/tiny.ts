@@ -1,14 +1,15 @@
 // `ingot/tiny`: a distribution's cloud kernel, busybox, dropbear, and the few scripts in images/tiny/root.
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { MIB } from "../base/units.ts";
 import type { DiskIdentity } from "./disk.ts";
 import type { Distribution } from "./distribution.ts";
-import { isElf, moduleDependencies, neededLibraries, plainModule } from "./elf.ts";
-import { FileTree, treePath } from "./file-tree.ts";
+import { moduleDependencies, plainModule } from "./elf.ts";
+import { bytesOf, FileTree, mergedPath, treePath } from "./file-tree.ts";
 import type { PackageRequest } from "./packages.ts";
 import { run } from "./program.ts";
-import { mergedPath } from "./unpack.ts";
+import { addRecipeFiles } from "./recipe-files.ts";
+import { sharedLibraries } from "./shared-libraries.ts";
 
 export const TINY = {
   name: "ingot/tiny",
@@ -34,6 +35,7 @@ export const tinyPackages = ({ kernel }: Distribution): PackageRequest => ({
     "e2fsprogs",
     "fdisk",
     "openssh-sftp-server",
+    "util-linux",
     // For this machine, not for the image: they make its boot loader.
     "grub-common",
     "grub-pc-bin",
@@ -49,6 +51,7 @@ const PROGRAMS = [
   "usr/bin/dbclient",
   "usr/lib/openssh/sftp-server",
   "usr/sbin/sfdisk",
+  "usr/bin/partx",
   "usr/sbin/resize2fs",
 ];
 
@@ -115,7 +118,7 @@ export async function tinySystem(
   await addBusybox(tree, unpacked, options);
   addPrograms(tree, unpacked);
   const { kernel, version } = await addKernel(tree, unpacked, scratchDirectory);
-  await addOverlay(tree, overlayDirectory);
+  await addRecipeFiles(tree, overlayDirectory);
   tree.file("etc/shadow", await readFile(join(overlayDirectory, "etc/shadow")), 0o600);
   tree.file("etc/hostname", "localhost\n");
   tree.file("etc/hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost\n");
@@ -129,16 +132,6 @@ export async function tinySystem(
   tree.file("boot/vmlinuz", kernel, 0o600);
   tree.file("boot/grub/grub.cfg", `linux /boot/vmlinuz ${commandLine}\nboot\n`);
   return { tree, kernel, kernelVersion: version, commandLine };
-}
-
-function bytesOf(tree: FileTree, path: string): Buffer {
-  const entry = tree.get(path);
-  if (entry?.kind === "symlink") {
-    const target = entry.target.startsWith("/") ? entry.target : join("/", path, "..", entry.target);
-    return bytesOf(tree, mergedPath(treePath(target)));
-  }
-  if (entry?.kind !== "file" || !Buffer.isBuffer(entry.content)) throw new Error(`the packages hold no ${path}`);
-  return entry.content;
 }
 
 async function addBusybox(
@@ -165,31 +158,16 @@ async function addBusybox(
   tree.set("usr/bin/su", su);
 }
 
-/** Puts in the programs and whatever libraries they need, as the dynamic linker would find them. */
+/** Puts in the programs and whatever libraries they need, where the dynamic linker looks without a cache. */
 function addPrograms(tree: FileTree, unpacked: FileTree): void {
-  const libraries = new Map<string, string>();
-  for (const [path] of unpacked) {
-    if (/^usr\/lib(64)?\/([^/]+-linux-gnu\/)?[^/]+\.so(\.|$)/.test(path)) libraries.set(basename(path), path);
+  for (const program of PROGRAMS) {
+    tree.file(program, bytesOf(unpacked, program), 0o755);
+    const { libraries, linker } = sharedLibraries(unpacked, program);
+    for (const [name, path] of libraries) {
+      if (name !== basename(linker?.name ?? "")) tree.file(`usr/lib/${name}`, bytesOf(unpacked, path), 0o755);
+    }
+    if (linker !== undefined) tree.file(mergedPath(treePath(linker.name)), bytesOf(unpacked, linker.path), 0o755);
   }
-  const placed = new Set<string>();
-  const place = (path: string, target: string, mode: number): void => {
-    if (placed.has(target)) return;
-    placed.add(target);
-    const bytes = bytesOf(unpacked, path);
-    tree.file(target, bytes, mode);
-    if (!isElf(bytes)) return;
-    const needed = neededLibraries(bytes);
-    for (const name of needed.libraries) {
-      const library = libraries.get(name);
-      if (library === undefined) throw new Error(`${path} needs ${name}, which no package of the recipe has`);
-      place(library, `usr/lib/${name}`, 0o755);
-    }
-    if (needed.interpreter !== undefined) {
-      const linker = `usr/${needed.interpreter.replace(/^\//, "")}`;
-      place(libraries.get(basename(linker)) ?? linker, linker, 0o755);
-    }
-  };
-  for (const program of PROGRAMS) place(program, program, 0o755);
 }
 
 async function addKernel(tree: FileTree, unpacked: FileTree, scratchDirectory: string) {
@@ -229,16 +207,4 @@ async function addKernel(tree: FileTree, unpacked: FileTree, scratchDirectory: s
   });
   tree.file(`${directory}/modules.dep`, lines.sort().join(""));
   return { kernel: bytesOf(unpacked, `boot/vmlinuz-${version}`), version };
-}
-
-/** The recipe's own files. Scripts are executable, whatever a checkout made of their mode. */
-async function addOverlay(tree: FileTree, directory: string): Promise<void> {
-  const names = await readdir(directory, { recursive: true, withFileTypes: true });
-  for (const name of names) {
-    if (!name.isFile()) continue;
-    const source = join(name.parentPath, name.name);
-    const content = await readFile(source);
-    const executable = content.subarray(0, 2).toString() === "#!";
-    tree.file(source.slice(directory.length), content, executable ? 0o755 : 0o644);
-  }
 }

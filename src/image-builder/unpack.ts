@@ -1,11 +1,8 @@
 // Many packages as one tree, the way an installed system has them.
 import { mkdir, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { type Entry, FileTree } from "./file-tree.ts";
+import { bytesOf, type Entry, FileTree, mergedPath } from "./file-tree.ts";
 import { type Package, packageFiles } from "./packages.ts";
-
-/** Distributions have moved `/bin`, `/sbin` and `/lib` into `/usr`; their packages have not, all of them. */
-export const mergedPath = (path: string): string => path.replace(/^(bin|sbin|lib|lib64)(?=\/|$)/, "usr/$1");
 
 /** What no image and no build reads, and what makes up half of the packages. */
 const UNWANTED = /^usr\/(share\/(doc|man|locale|info|lintian|bash-completion|zsh)|lib\/debug)\//;
@@ -48,12 +45,11 @@ export async function unpack(
 const merged = (entry: Entry): Entry =>
   entry.kind === "hardlink" ? { ...entry, target: mergedPath(entry.target) } : entry;
 
-/** Writes files of a tree to a directory of this machine, for programs here that read them. */
-export async function writeOut(tree: FileTree, directory: string, wanted: (path: string) => boolean): Promise<void> {
-  for (const [path, entry] of tree) {
-    if (entry.kind !== "file" || !Buffer.isBuffer(entry.content) || !wanted(path)) continue;
-    const target = join(directory, path);
+/** Writes some of a tree's files below a directory of this machine, for programs here that read them. */
+export async function writeOut(tree: FileTree, directory: string, paths: ReadonlyMap<string, string>): Promise<void> {
+  for (const [path, place] of paths) {
+    const target = join(directory, place);
     await mkdir(dirname(target), { recursive: true });
-    await writeFile(target, entry.content, { mode: entry.mode & 0o755 });
+    await writeFile(target, bytesOf(tree, path), { mode: 0o755 });
   }
 }

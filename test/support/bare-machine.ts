@@ -2,7 +2,7 @@
 //
 // The guest is on QEMU's user network with 169.254.0.0/16 as its subnet, so that 169.254.169.254 can be one of its
 // addresses: connections to it go to a metadata service of the test's own.
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { copyFile, mkdtemp, readFile, rm } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server } from "node:http";
@@ -10,6 +10,7 @@ import { type AddressInfo, connect, createServer as createTcpServer } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
+import { promisify } from "node:util";
 import { Client } from "ssh2";
 
 export interface BareMachineOptions {
@@ -20,12 +21,16 @@ export interface BareMachineOptions {
   readonly memoryMib?: number;
   /** In the place of firmware and boot loader. */
   readonly kernel?: { readonly path: string; readonly commandLine: string };
+  /** Boot a copy, so that the disk stays as it is. */
+  readonly snapshot?: boolean;
   readonly extraArguments?: readonly string[];
 }
 
 export interface BareMachine {
   /** What the guest wrote to its serial console so far. */
   console(): Promise<string>;
+  /** Waits until the console shows this. @throws Error when the machine ends before */
+  consoleShows(pattern: RegExp): Promise<void>;
   /** Waits until the guest answers SSH with this key, runs a command there, gives what it printed and its exit code. */
   ssh(command: string, login: { user: string; privateKey: string }): Promise<{ code: number; output: string }>;
   /** The server's host key as the next connection sees it, in base64. */
@@ -42,6 +47,8 @@ export interface BareMachine {
 export async function bootBare(t: TestContext, options: BareMachineOptions): Promise<BareMachine> {
   const directory = await mkdtemp(join(tmpdir(), "ingot-bare-"));
   const requests: string[] = [];
+  const disk = options.snapshot === true ? join(directory, "disk") : options.disk;
+  if (options.snapshot === true) await promisify(execFile)("cp", ["--sparse=always", options.disk, disk]);
   const imds = await serveMetadata(options.metadata, requests);
   const imdsPort = (imds.address() as AddressInfo).port;
   const sshPort = await freePort();
@@ -65,13 +72,13 @@ export async function bootBare(t: TestContext, options: BareMachineOptions): Pro
     argv.push("-drive", `if=pflash,unit=1,format=raw,file=${variables}`);
   }
   if (options.kernel !== undefined) argv.push("-kernel", options.kernel.path, "-append", options.kernel.commandLine);
-  argv.push(
-    "-blockdev",
-    JSON.stringify({ driver: "file", "node-name": "f", filename: options.disk, discard: "unmap" }),
-  );
+  argv.push("-blockdev", JSON.stringify({ driver: "file", "node-name": "f", filename: disk, discard: "unmap" }));
+  argv.push("-device", "pcie-root-port,id=hot,chassis=1");
   argv.push("-blockdev", JSON.stringify({ driver: "raw", "node-name": "root", file: "f", discard: "unmap" }));
   argv.push("-device", "nvme,drive=root,serial=vol0123456789abcdef0,bootindex=1");
-  const forward = `guestfwd=tcp:169.254.169.254:80-cmd:busybox nc 127.0.0.1 ${imdsPort}`;
+  // Ends when the service does: a connection that stays open would keep the guest waiting.
+  const relay = `exec 3<>/dev/tcp/127.0.0.1/${imdsPort}; cat <&0 >&3 & cat <&3; kill $!`;
+  const forward = `guestfwd=tcp:169.254.169.254:80-cmd:bash -c '${relay}'`;
   argv.push("-netdev", `user,id=n,net=169.254.0.0/16,restrict=on,hostfwd=tcp:127.0.0.1:${sshPort}-:22,${forward}`);
   argv.push("-device", "virtio-net-pci,netdev=n,romfile=", ...(options.extraArguments ?? []));
 
@@ -93,9 +100,13 @@ export async function bootBare(t: TestContext, options: BareMachineOptions): Pro
   };
   t.after(stop);
 
+  const alive = (): void => {
+    if (qemu.exitCode !== null || qemu.signalCode !== null) throw new Error(`the machine has ended: ${stderr}`);
+  };
+  const consoleText = async (): Promise<string> => await readFile(log, "utf8").catch(() => "");
   const connectSsh = async (login: { user: string; privateKey: string }) => {
     for (;;) {
-      if (qemu.exitCode !== null || qemu.signalCode !== null) throw new Error(`the machine has ended: ${stderr}`);
+      alive();
       try {
         return await sshOnce(sshPort, login);
       } catch (error) {
@@ -109,7 +120,13 @@ export async function bootBare(t: TestContext, options: BareMachineOptions): Pro
     requests,
     ended,
     stop,
-    console: async () => await readFile(log, "utf8").catch(() => ""),
+    console: consoleText,
+    async consoleShows(pattern) {
+      while (!pattern.test(await consoleText())) {
+        alive();
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    },
     async ssh(command, login) {
       const { client } = await connectSsh(login);
       try {
