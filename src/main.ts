@@ -14,6 +14,7 @@ import { Host } from "./compute/host.ts";
 import { type Database, openDatabase } from "./database/database.ts";
 import { createAccount } from "./identity/bootstrap.ts";
 import { openIdentity } from "./identity/identity.ts";
+import { issueInstanceCredentials } from "./identity/instance-credentials.ts";
 import { loadMasterKey, type MasterKey } from "./identity/master-key.ts";
 import { listenForMetadata } from "./metadata/listener.ts";
 import { openSigner } from "./metadata/signer.ts";
@@ -111,7 +112,7 @@ async function open(
     socket: directory.metadataSocket,
     source: metadataSource({
       database,
-      issue: async () => null,
+      issue: (instance, delivery) => issueInstanceCredentials({ database, identity }, instance, delivery, clock.now()),
       clock,
       log,
     }),

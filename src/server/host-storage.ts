@@ -18,6 +18,7 @@ export function hostStorage(store: SnapshotStore, blocks: BlockServer): HostStor
       return ids;
     },
     delete: (id) => store.delete(id),
+    completeUpload: (id) => store.completeDraft(id),
     dropUpload: (id) => store.dropDraft(id),
     async export(id) {
       const stored = await store.describe(id);

@@ -2,6 +2,7 @@
 // `docs/parity.md` and the coverage tests; nothing else lists actions.
 import type { ServiceName } from "../protocol/wire.ts";
 import { cloudtrailOperations } from "../services/cloudtrail/operations.ts";
+import { ebsOperations } from "../services/ebs/operations.ts";
 import { imageOperations } from "../services/ec2/images/operations.ts";
 import { instanceOperations } from "../services/ec2/instances/operations.ts";
 import { keyOperations } from "../services/ec2/keys/operations.ts";
@@ -9,9 +10,9 @@ import { networkOperations } from "../services/ec2/network/operations.ts";
 import { snapshotOperations } from "../services/ec2/snapshots/operations.ts";
 import { tagOperations } from "../services/ec2/tags/operations.ts";
 import { volumeOperations } from "../services/ec2/volumes/operations.ts";
-import { iamOperations } from "../services/iam/operations.ts";
+import { iamOperations, iamOperations } from "../services/iam/operations.ts";
 import type { Operation } from "../services/operation.ts";
-import { stsOperations } from "../services/sts/operations.ts";
+import { stsOperations, stsOperations } from "../services/sts/operations.ts";
 
 /** An action whose types have been left behind: the pipeline hands `run` what `resolve` and the codec have made. */
 export type AnyOperation = Operation<string, never, unknown>;
@@ -30,7 +31,7 @@ export const OPERATIONS: Readonly<Record<ServiceName, Readonly<Record<string, An
   sts: stsOperations,
   cloudtrail: cloudtrailOperations,
   ssm: {},
-  ebs: {},
+  ebs: ebsOperations,
 };
 
 export const findOperation = (service: ServiceName, action: string): AnyOperation | undefined =>
