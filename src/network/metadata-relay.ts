@@ -3,6 +3,7 @@
 // server reads it from a header that no guest can set.
 import { Agent, createServer, type IncomingMessage, request, type Server, type ServerResponse } from "node:http";
 import { GUEST_ADDRESS_HEADER, GUEST_INSTANCE_HEADER, TRUSTED_HEADER_PREFIX } from "../model/metadata-header.ts";
+import { METADATA_IP } from "./address.ts";
 import type { IndexedState } from "./fabric-state.ts";
 
 /** The server answers from memory and rows; a stuck one must not hang a boot, whose client would ask again anyway. */
@@ -72,6 +73,8 @@ function headersFor(incoming: IncomingMessage, address: string, instanceId: stri
     const name = raw[i & ~1]!.toLowerCase();
     return !HOP_BY_HOP.has(name) && !name.startsWith(TRUSTED_HEADER_PREFIX);
   });
+  // HTTP/1.0 needs no Host; what we send on is HTTP/1.1.
+  if (incoming.headers.host === undefined) kept.push("host", METADATA_IP);
   return [...kept, GUEST_ADDRESS_HEADER, address, GUEST_INSTANCE_HEADER, instanceId];
 }
 

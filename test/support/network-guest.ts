@@ -22,6 +22,9 @@ const CACHE = fileURLToPath(new URL("../../.cache/network-guest", import.meta.ur
 const BOOT_TIMEOUT_MS = 120_000;
 const COMMAND_TIMEOUT_MS = 60_000;
 
+/** Grows with INIT and DHCP_SCRIPT: an older initramfs is made anew. */
+const RECIPE = 3;
+
 /** In the order in which they need one another. */
 const MODULES = [
   "drivers/virtio/virtio_ring.ko",
@@ -43,7 +46,8 @@ ip link set lo up; ip link set eth0 up
 stty -echo
 cd /tmp
 echo GUEST-READY
-PS1= exec sh
+# Not an interactive shell: busybox' takes the end of a child, which interrupts its reading, for the end of its input.
+while true; do read -r line && eval "$line"; done
 `;
 
 const DHCP_SCRIPT = `#!/bin/sh
@@ -57,7 +61,7 @@ ip route replace default via $router
 
 /** Makes kernel and initramfs once. @returns why not, for a test's skip reason; null when they are there */
 export function prepareGuest(): string | null {
-  if (existsSync(join(CACHE, "initrd"))) return null;
+  if (existsSync(join(CACHE, `initrd-${RECIPE}`))) return null;
   try {
     const work = `${CACHE}.new`;
     rmSync(work, { recursive: true, force: true });
@@ -90,7 +94,7 @@ export function prepareGuest(): string | null {
       input: files,
       maxBuffer: 1 << 28,
     });
-    writeFileSync(join(work, "initrd"), archive);
+    writeFileSync(join(work, `initrd-${RECIPE}`), archive);
     rmSync(join(work, "package"), { recursive: true });
     rmSync(root, { recursive: true });
     rmSync(join(work, deb));
@@ -118,7 +122,14 @@ export async function bootGuest(nic: Nic, attachment: NicAttachment, directory: 
     ...attachment.launcher,
     "qemu-system-x86_64",
     ...["-machine", "q35", "-accel", "tcg", "-m", "96", "-nodefaults", "-no-user-config", "-display", "none"],
-    ...["-kernel", join(CACHE, "vmlinuz"), "-initrd", join(CACHE, "initrd"), "-append", "console=ttyS0 quiet"],
+    ...[
+      "-kernel",
+      join(CACHE, "vmlinuz"),
+      "-initrd",
+      join(CACHE, `initrd-${RECIPE}`),
+      "-append",
+      "console=ttyS0 quiet",
+    ],
     ...[
       "-serial",
       "stdio",
@@ -184,8 +195,8 @@ class Console {
         return before;
       }
       const left = giveUpAt - performance.now();
-      if (this.#child.exitCode !== null || left <= 0) {
-        throw new Error(`the guest did not say ${mark}: ${this.#text.slice(-2000)} ${this.#errors}`);
+      if (this.#child.exitCode !== null || left <= 0 || this.#text.includes("end Kernel panic")) {
+        throw new Error(`the guest did not say ${mark}: ${this.#text.slice(-4000)} ${this.#errors}`);
       }
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, left);
@@ -203,8 +214,16 @@ function parsePcap(bytes: Buffer): Buffer[] {
   for (let at = 24; at + 16 <= bytes.length; ) {
     const length = bytes.readUInt32LE(at + 8);
     if (at + 16 + length > bytes.length) break;
-    frames.push(bytes.subarray(at + 16, at + 16 + length));
+    const frame = bytes.subarray(at + 16, at + 16 + length);
+    // Of a tap QEMU records the virtio header before the frame, too.
+    frames.push(
+      isFrame(frame) || !isFrame(frame.subarray(VIRTIO_HEADER_BYTES)) ? frame : frame.subarray(VIRTIO_HEADER_BYTES),
+    );
     at += 16 + length;
   }
   return frames;
 }
+
+const VIRTIO_HEADER_BYTES = 12;
+const isFrame = (bytes: Buffer): boolean =>
+  bytes.length >= 14 && [0x0800, 0x0806, 0x86dd].includes(bytes.readUInt16BE(12));
