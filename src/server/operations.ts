@@ -10,9 +10,10 @@ import { networkOperations } from "../services/ec2/network/operations.ts";
 import { snapshotOperations } from "../services/ec2/snapshots/operations.ts";
 import { tagOperations } from "../services/ec2/tags/operations.ts";
 import { volumeOperations } from "../services/ec2/volumes/operations.ts";
-import { iamOperations, iamOperations } from "../services/iam/operations.ts";
+import { iamOperations } from "../services/iam/operations.ts";
 import type { Operation } from "../services/operation.ts";
-import { stsOperations, stsOperations } from "../services/sts/operations.ts";
+import { ssmOperations } from "../services/ssm/operations.ts";
+import { stsOperations } from "../services/sts/operations.ts";
 
 /** An action whose types have been left behind: the pipeline hands `run` what `resolve` and the codec have made. */
 export type AnyOperation = Operation<string, never, unknown>;
@@ -30,7 +31,7 @@ export const OPERATIONS: Readonly<Record<ServiceName, Readonly<Record<string, An
   iam: iamOperations,
   sts: stsOperations,
   cloudtrail: cloudtrailOperations,
-  ssm: {},
+  ssm: ssmOperations,
   ebs: ebsOperations,
 };
 
