@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { CreateTags$ } from "@aws-sdk/client-ec2";
 import { sql } from "kysely";
-import { exampleCall, openTrail } from "./example.ts";
+import { exampleCall, openTrail } from "./example.fixture.ts";
 
 const image = (n: number) => ({
   arn: `arn:aws:ec2:us-east-1::image/ami-${n}`,

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { sql } from "kysely";
 import { openDatabase } from "../database/database.ts";
 import { appendEvents } from "./chain.ts";
-import { openTrail } from "./example.ts";
+import { openTrail } from "./example.fixture.ts";
 import { type EventFilter, type EventPosition, findEvents } from "./lookup.ts";
 import { type AuditEvent, resourceName } from "./record.ts";
 

@@ -31,12 +31,14 @@ import {
 
 /** A finished call waits this long for others to share a transaction with. */
 const GATHER_MS = 20;
-/** Calls per transaction: a batch holds the thread for some milliseconds at most. */
-const BATCH = 64;
+/** Calls per transaction: a batch holds the thread for two or three milliseconds. */
+const BATCH = 32;
 /** When the database has not taken this many, calls are refused: the journal must not grow without end. */
 const MOST_WAITING = 20_000;
 const RETRY_MS = 1000;
 const PRUNE_BATCH = 1000;
+const DAY_MS = 24 * 60 * 60 * 1000;
+const PRUNE_EVERY_MS = 60 * 60 * 1000;
 
 /** Refused calls without a proven caller cost an attacker nothing: so many a minute are recorded, the rest is counted. */
 const REFUSALS_PER_MINUTE = 120;
@@ -109,6 +111,8 @@ export interface AuditOptions {
   readonly directory: string;
   readonly clock: Clock;
   readonly log: Log;
+  /** Events older than this are dropped, once an hour. Default: kept for ever. LookupEvents shows 90 days of them. */
+  readonly keepDays?: number;
 }
 
 /** Lines of the journal. `o`: opened, `c`: closed, `r`: both at once. */
@@ -301,6 +305,7 @@ export function createAuditTrail(database: Database, options: AuditOptions): Aud
     },
 
     async stop() {
+      clearInterval(pruning);
       if (timer !== null) clearTimeout(timer);
       timer = null;
       try {
@@ -310,6 +315,16 @@ export function createAuditTrail(database: Database, options: AuditOptions): Aud
       }
     },
   };
+  const { keepDays } = options;
+  const pruning =
+    keepDays === undefined
+      ? undefined
+      : setInterval(() => {
+          trail.prune(new Date(clock.now().getTime() - keepDays * DAY_MS)).then(
+            (count) => log.info({ count, keepDays }, "dropped old audit events"),
+            (error: unknown) => log.error({ error: chain(error) }, "could not drop old audit events"),
+          );
+        }, PRUNE_EVERY_MS).unref();
   return trail;
 }
 

@@ -3,7 +3,7 @@ import { type TestContext, test } from "node:test";
 import type { LookupEventsRequest } from "@aws-sdk/client-cloudtrail";
 import { GetSnapshotBlock$ } from "@aws-sdk/client-ebs";
 import { DescribeImages$, RunInstances$ } from "@aws-sdk/client-ec2";
-import { alice, builder, exampleCall, openTrail } from "../../audit/example.ts";
+import { alice, builder, exampleCall, openTrail } from "../../audit/example.fixture.ts";
 import type { Region } from "../../base/ids.ts";
 import { silentLog } from "../../base/log.ts";
 import type { Grant } from "../../model/access.ts";

@@ -6,11 +6,11 @@ import { CreateTags$, DescribeImages$ } from "@aws-sdk/client-ec2";
 import { systemClock } from "../base/clock.ts";
 import { silentLog } from "../base/log.ts";
 import { openDatabase } from "../database/database.ts";
-import { exampleCall } from "./example.ts";
+import { exampleCall } from "./example.fixture.ts";
 import { createAuditTrail } from "./trail.ts";
 
 const directory = process.argv[2];
-if (directory === undefined) throw new Error("crash-writer.ts DIRECTORY");
+if (directory === undefined) throw new Error("crash-writer.fixture.ts DIRECTORY");
 const database = await openDatabase({ engine: "sqlite", path: join(directory, "ingot.db") });
 const trail = createAuditTrail(database, { directory: join(directory, "audit"), clock: systemClock, log: silentLog });
 await trail.recover();
