@@ -198,32 +198,31 @@ export function splitArn(arn: string): ArnParts | null {
 
 /**
  * Each of an ARN's six parts is matched by itself, so that a resource's name (which its owner chooses, colons included)
- * never passes for another account. Only where a pattern has fewer parts may a `*` at a part's end reach over colons:
- * `arn:aws:ec2:*` is every resource of EC2.
+ * never passes for another account. A pattern may break off early with a `*`, which then reaches over the colons that
+ * follow: `arn:aws:ec2:*` is every resource of EC2.
  */
 function arnGlobOf(marked: string): ArnGlob {
   if (marked === STAR) return { matches: () => true };
   if (!marked.includes(STAR) && !marked.includes(ANY_ONE)) return { matches: (arn) => arn === marked };
   const literalHead = marked.slice(0, -1);
-  const parts = splitArn(marked);
   if (marked.endsWith(STAR) && !literalHead.includes(STAR) && !literalHead.includes(ANY_ONE)) {
     return { matches: (arn) => arn.startsWith(literalHead) };
   }
-  if (parts !== null) {
-    const globs = parts.map(globOf);
-    return {
-      // The resource first: it tells patterns apart most often.
-      matches: (_arn, of) =>
-        of !== null &&
-        globs[4]!.matches(of[4]) &&
-        globs[3]!.matches(of[3]) &&
-        globs[2]!.matches(of[2]) &&
-        globs[1]!.matches(of[1]) &&
-        globs[0]!.matches(of[0]),
-    };
-  }
-  const whole = globOf(marked);
-  return { matches: (arn) => whole.matches(arn) };
+  if (!marked.startsWith("arn:")) return { matches: () => false };
+  const given = marked.slice(4).split(":");
+  const parts = [...given.slice(0, 4), ...(given.length > 4 ? [given.slice(4).join(":")] : [])];
+  if (parts.length < 5 && !marked.endsWith(STAR)) return { matches: () => false };
+  const globs = parts.map(globOf);
+  const last = globs.length - 1;
+  return {
+    matches(_arn, of) {
+      if (of === null) return false;
+      // The last first: it tells patterns apart most often.
+      if (!globs[last]!.matches(last === 4 ? of[4] : of.slice(last).join(":"))) return false;
+      for (let i = last - 1; i >= 0; i--) if (!globs[i]!.matches(of[i]!)) return false;
+      return true;
+    },
+  };
 }
 
 export interface ArnPattern {
