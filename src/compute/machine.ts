@@ -49,6 +49,8 @@ export type MachineEvent =
 
 /** A guest that is still booting misses the button; pressing again does no harm. */
 const BUTTON_INTERVAL_MS = 10_000;
+/** SeaBIOS answers a reset with one or two of its own, 2 to 20 ms later, before anything boots: these are one. */
+const RESET_ECHO_MS = 1_000;
 /** Quitting takes 50 ms; longer when the block server is away, for whose reads QEMU would wait an hour. */
 const QUIT_LIMIT_MS = 15_000;
 const KILL_LIMIT_MS = 10_000;
@@ -77,7 +79,9 @@ export class Machine {
   readonly #logTimer: NodeJS.Timeout;
   #qmp: Qmp;
   #state: MachineState = { kind: "running" };
-  #exit: string | null = null;
+  /** How our own child ended; of an adopted process only its end can be known. */
+  #exit: Promise<string> = Promise.resolve("QEMU ended");
+  #lastResetMs = Number.NEGATIVE_INFINITY;
   #askedOff = false;
   #askedEnd = false;
   #released = false;
@@ -98,9 +102,7 @@ export class Machine {
     const own = (path: string) => giveTo(parts.spec.runAs, path);
     this.#disks = new MachineDisks(() => this.#qmp, parts.spec.dataDiskModel ?? "nvme", own);
     this.#captures = new MachineCaptures(() => this.#qmp, parts.directory, own, parts.log);
-    parts.child?.once("exit", (code, signal) => {
-      this.#exit = signal === null ? `QEMU exited with status ${code}` : `QEMU was killed by ${signal}`;
-    });
+    if (parts.child !== null) this.#exit = exitOf(parts.child);
     this.#listen(parts.qmp);
     this.#logTimer = setInterval(() => {
       boundLogs(this.#directory).catch((error) => this.#log.warn({ error: chain(error) }, "could not cut a log"));
@@ -297,7 +299,7 @@ export class Machine {
         this.#become({ kind: "running" });
         break;
       case "RESET":
-        this.#tell({ kind: "reset", by: data.guest === true ? "guest" : "host" });
+        this.#onReset(data.guest === true ? "guest" : "host");
         break;
       case "BLOCK_IO_ERROR":
         this.#onIoError(data);
@@ -306,6 +308,13 @@ export class Machine {
         this.#onDeviceDeleted(data.device);
         break;
     }
+  }
+
+  #onReset(by: "guest" | "host"): void {
+    const now = performance.now();
+    const echo = now - this.#lastResetMs < RESET_ECHO_MS;
+    this.#lastResetMs = now;
+    if (!echo) this.#tell({ kind: "reset", by });
   }
 
   #onIoError(data: Readonly<Record<string, unknown>>): void {
@@ -366,15 +375,22 @@ export class Machine {
       }
     }
     clearInterval(this.#logTimer);
-    // The exit status of a child comes a moment after its /proc entry is gone.
-    await new Promise((resolve) => setImmediate(resolve));
     const words = this.#askedEnd ? "" : await lastWords(this.#directory.log).catch(() => "");
     removeRunFiles(this.#directory);
-    const reason = [this.#exit ?? "QEMU ended", words].filter((part) => part !== "").join(": ");
+    const reason = [await this.#exit, words].filter((part) => part !== "").join(": ");
     this.#become({ kind: "ended", asked: this.#askedEnd, reason });
     this.#ended.resolve();
   }
 }
+
+/** Resolves a moment after the process is gone: it is our child, and reaped by us. */
+const exitOf = (child: ChildProcess): Promise<string> =>
+  new Promise((resolve) => {
+    const tell = (code: number | null, signal: NodeJS.Signals | null) =>
+      resolve(signal === null ? `QEMU exited with status ${code}` : `QEMU was killed by ${signal}`);
+    if (child.exitCode !== null || child.signalCode !== null) tell(child.exitCode, child.signalCode);
+    else child.once("exit", tell);
+  });
 
 function stateOf(runState: RunState): MachineState {
   switch (runState) {

@@ -18,7 +18,7 @@ import { DetachRefusedError } from "../../src/compute/machine-disks.ts";
 import { readConsole } from "../../src/compute/machine-files.ts";
 import { ProgramMissingError } from "../../src/compute/qemu-process.ts";
 import { GUEST_COMMAND_LINE, type GuestConsole } from "./compute-guest.ts";
-import { reached, skipGuests, startWorld, type World } from "./compute-world.ts";
+import { reached, skipGuests, startWorld } from "./compute-world.ts";
 
 const log = silentLog;
 const options = { skip: skipGuests, timeout: 400_000 };
@@ -291,6 +291,7 @@ test("as another user, with a network card, under UEFI: it boots all the same", 
     runAs: { uid: 65534, gid: 65534 },
     nic: { mac: "02:0a:0b:0c:0d:0e", attachment },
     firmware: "uefi",
+    memoryMib: 256, // OVMF does not fit into 128
     directKernel: { path: world.openKernel(), commandLine: GUEST_COMMAND_LINE },
   });
   const machine = await world.launch(spec);
