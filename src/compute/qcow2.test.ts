@@ -4,7 +4,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { parseId } from "../base/ids.ts";
 import { GIB, MIB } from "../base/units.ts";
+import type { MachineDisk } from "../model/disk.ts";
 import { ensureOverlay, overlayBytes } from "./overlay.ts";
 import { createQcow2 } from "./qcow2.ts";
 
@@ -34,8 +36,8 @@ test("ensureOverlay: makes what is absent, leaves what is there, grows what is t
   const directory = mkdtempSync(join(tmpdir(), "ingot-overlay-"));
   t.after(() => rmSync(directory, { recursive: true }));
   const overlayPath = join(directory, "disk.qcow2");
-  const disk = (bytes: number) => ({
-    volumeId: "vol-0123456789abcdef0" as never,
+  const disk = (bytes: number): MachineDisk => ({
+    volumeId: parseId("volume", "vol-0123456789abcdef0"),
     deviceName: "/dev/sdf",
     bytes,
     overlayPath,

@@ -4,6 +4,7 @@ import { execFileSync, spawn } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { newId } from "../../src/base/ids.ts";
 import { silentLog } from "../../src/base/log.ts";
 import {
   AlreadyRunningError,
@@ -307,7 +308,7 @@ test("as another user, with a network card, under UEFI: it boots all the same", 
   const capture = await machine.beginCapture([
     {
       volumeId: spec.disks[0]!.volumeId,
-      snapshotId: "snap-0123456789abcdef0" as never,
+      snapshotId: newId("snapshot"),
       lastSnapshotId: null,
       launchSnapshotId: null,
     },
