@@ -2,9 +2,9 @@
 // before it. An edited, removed, inserted or moved row therefore shows, unless all rows after it are hashed anew; against
 // that the head (`audit_chain`) is to be kept elsewhere too: digests carry it, and `verify` takes one to hold against.
 //
-// The chain's one row is locked first in every append, so that two processes (PostgreSQL) cannot fork it.
+// The chain is locked first in every append, so that two processes (PostgreSQL) cannot fork it.
 import { hash } from "node:crypto";
-import { sql } from "kysely";
+import { PostgresAdapter, sql } from "kysely";
 import type { Db } from "../database/database.ts";
 import { type AuditEvent, type Resource, resourceName } from "./record.ts";
 
@@ -38,6 +38,7 @@ const link = (previousHash: string, sequence: number, event: AuditEvent): string
  * @param mayBeThere  leave out events that are there already (after a crash, or when a commit's answer was lost)
  */
 export async function appendEvents(tx: Db, given: readonly AuditEvent[], mayBeThere: boolean): Promise<void> {
+  await lockChain(tx);
   const chain = await tx
     .updateTable("audit_chain")
     .set((eb) => ({ head_sequence: eb.ref("head_sequence") }))
@@ -89,6 +90,17 @@ export async function appendEvents(tx: Db, given: readonly AuditEvent[], mayBeTh
       .execute();
   }
   await tx.updateTable("audit_chain").set({ head_sequence: sequence, head_hash: head }).where("id", "=", 1).execute();
+}
+
+/**
+ * Writers of several processes take turns. On PostgreSQL the lock must be the transaction's first statement: LOCK TABLE
+ * waits before the snapshot is taken, so that the chain's end is seen as the one before has left it. Waiting on the row
+ * instead would end in a serialization failure each time. SQLite's writers take turns anyway.
+ */
+async function lockChain(tx: Db): Promise<void> {
+  if (tx.getExecutor().adapter instanceof PostgresAdapter) {
+    await sql`lock table audit_chain in exclusive mode`.execute(tx);
+  }
 }
 
 async function notThere(tx: Db, events: readonly AuditEvent[]): Promise<AuditEvent[]> {
@@ -265,6 +277,7 @@ async function resourcesBetween(db: Db, from: number, to: number): Promise<Map<n
  * @returns how many
  */
 export async function pruneEvents(tx: Db, before: Date, limit: number): Promise<number> {
+  await lockChain(tx);
   const oldest = await tx
     .selectFrom("audit_events")
     .select(["sequence", "at_ms", "hash"])
