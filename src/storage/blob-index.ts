@@ -20,8 +20,8 @@ export class BlobIndex {
     return this.#segments;
   }
 
-  /** Opens segments that appeared, closes those that went. Costs a directory listing. */
-  refresh(): void {
+  /** Opens segments that appeared, closes those that went; true when any did. Costs a directory listing. */
+  refresh(): boolean {
     let names: string[];
     try {
       names = readdirSync(this.#directory).filter((name) => name.endsWith(".index"));
@@ -43,7 +43,9 @@ export class BlobIndex {
         if (systemCode(error) !== "ENOENT") this.#onDamage(error);
       }
     }
+    const changed = kept.length !== this.#segments.length || kept.some((segment) => !this.#segments.includes(segment));
     this.#segments = kept;
+    return changed;
   }
 
   /** Where the blob whose id is at `at` of `id` lies; undefined when no segment knows it. */

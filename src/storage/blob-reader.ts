@@ -94,6 +94,12 @@ export class BlobReader {
     this.#cache = options.cache;
   }
 
+  /** Looks at what index segments there are now, and lets go of packs that none names any more. */
+  refresh(): void {
+    if (!this.index.refresh()) return;
+    this.packs.keepOnly(new Set(this.index.segments.flatMap((segment) => segment.packs)));
+  }
+
   /** The cache's key for a frame. */
   frameKey(pack: string, offset: number): number {
     let number = this.#packNumbers.get(pack);
@@ -123,7 +129,7 @@ export class BlobReader {
   place(id: Buffer, at = 0): BlobPlace {
     let place = this.index.find(id, at);
     if (place === undefined) {
-      this.index.refresh();
+      this.refresh();
       place = this.index.find(id, at);
     }
     if (place === undefined) {
@@ -149,7 +155,7 @@ export class BlobReader {
         return bytes;
       } catch (error) {
         if (systemCode(error) !== "ENOENT" || attempt === 3) throw error;
-        this.index.refresh();
+        this.refresh();
       }
     }
   }

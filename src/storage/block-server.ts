@@ -62,11 +62,14 @@ async function main(): Promise<void> {
     const record = await readRecord(backend, name);
     if (record === undefined) return undefined;
     const root = { bytes: record.bytes, digest: record.digest, top: topOf(record) };
-    index.refresh();
+    blobs.refresh();
     const reader = new SnapshotReader(root, blobs, pages);
     profiles.attach(reader);
     return { reader, connections: 0 };
   };
+
+  // A collection's removed packs free their space when the last reader lets go of them.
+  setInterval(() => blobs.refresh(), 30_000).unref();
 
   let errors = 0;
   setInterval(() => {

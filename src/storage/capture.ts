@@ -129,8 +129,7 @@ export async function captureDisk(
         (worker) =>
           worker.run({
             kind: "finish",
-            nodes:
-              worker === workers[0] ? tree.nodes.filter((node) => context.blobs.index.find(node.id) === undefined) : [],
+            nodes: worker === workers[0] ? tree.nodes : [],
           }),
         stop,
       );

@@ -57,7 +57,7 @@ export async function collect(context: CollectContext, { dryRun = false, signal 
   return context.pool.with(1, async ([worker]) => {
     if (worker === undefined) throw new Error("no worker");
     try {
-      context.blobs.index.refresh();
+      context.blobs.refresh();
       const segments = context.blobs.index.segments.map((segment) => segment.name);
       const first = await worker.run({ kind: "mark", segments, roots: await context.roots() });
       const plan = planCollection(first);
@@ -150,7 +150,7 @@ async function orphanPacks(context: CollectContext): Promise<{ name: string; byt
   const listed: { name: string; bytes: number }[] = [];
   for await (const { name, bytes } of context.backend.list("packs/")) listed.push({ name: packNameOf(name), bytes });
   const unnamed = new Set(context.unnamedPacks);
-  context.blobs.index.refresh();
+  context.blobs.refresh();
   const named = new Set(context.blobs.index.segments.flatMap((segment) => segment.packs));
   return listed.filter(({ name }) => !named.has(name) && !unnamed.has(name));
 }

@@ -55,11 +55,6 @@ export class Leases {
     return ++this.#epoch;
   }
 
-  /** Is any work under way? */
-  get any(): boolean {
-    return this.#live.size > 0;
-  }
-
   /** Resolves when every lease that lives now has ended. */
   async settled(): Promise<void> {
     await Promise.all(this.#live.values());

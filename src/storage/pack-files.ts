@@ -11,6 +11,8 @@ export interface PackFiles {
    * @throws Error with code ENOENT when a collection has replaced the pack: look the blob up again
    */
   read(name: string, offset: number, bytes: number): Buffer | Promise<Buffer>;
+  /** Closes the files of all other packs: a removed pack frees its space only when nobody holds it open. */
+  keepOnly(names: ReadonlySet<string>): void;
   close(): void | Promise<void>;
 }
 
@@ -38,6 +40,13 @@ class OpenFiles<T> {
     }
     this.#files.set(name, file);
     return file;
+  }
+  keepOnly(names: ReadonlySet<string>): void {
+    for (const [name, file] of this.#files) {
+      if (names.has(name)) continue;
+      this.#files.delete(name);
+      this.#close(file);
+    }
   }
   closeAll(): void {
     for (const file of this.#files.values()) this.#close(file);
@@ -78,6 +87,7 @@ export function syncPackFiles(directory: string): PackFiles {
       }
       return readAt(name, fd, offset, bytes);
     },
+    keepOnly: (names) => files.keepOnly(names),
     close: () => files.closeAll(),
   };
 }
@@ -119,6 +129,7 @@ export function asyncPackFiles(directory: string): PackFiles {
       }
       return readAt(name, await file, offset, bytes);
     },
+    keepOnly: (names) => files.keepOnly(names),
     close: () => files.closeAll(),
   };
 }

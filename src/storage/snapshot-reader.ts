@@ -135,7 +135,7 @@ export class SnapshotReader {
         // A collection has moved frames to another pack since this page was placed.
         if (systemCode(error) !== "ENOENT" || attempt === 3) throw error;
         this.#pages.delete(id.toString("latin1"));
-        this.#blobs.index.refresh();
+        this.#blobs.refresh();
       }
     }
   }

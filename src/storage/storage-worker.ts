@@ -2,7 +2,7 @@
 import { closeSync, fdatasyncSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
-import { chain } from "../base/errors.ts";
+import { chain, systemCode } from "../base/errors.ts";
 import { MIB } from "../base/units.ts";
 import { BlobIndex } from "./blob-index.ts";
 import { BlobReader, FrameDecoder } from "./blob-reader.ts";
@@ -73,6 +73,8 @@ const decoder = new FrameDecoder(codec, domain);
 
 /** The capture that is open between its task and its `finish` or `abandon`. */
 let writer: PackWriter | null = null;
+let known: KnownBlobs | null = null;
+let fresh: FreshBlobs | null = null;
 /** What a cancel must close, so that a read that never ends does. */
 let source: SourceReader | null = null;
 
@@ -105,8 +107,9 @@ const newWriter = (): PackWriter =>
 
 async function capture(task: CaptureTask): Promise<CapturedSegments> {
   writer = newWriter();
-  index.refresh();
-  const known = new KnownBlobs(task.known);
+  blobs.refresh();
+  known = new KnownBlobs(task.known);
+  fresh = new FreshBlobs(task.fresh);
   source = await openSource(task.source, task.bytes);
   try {
     const segment = new SegmentCapture({
@@ -117,7 +120,7 @@ async function capture(task: CaptureTask): Promise<CapturedSegments> {
       blobs,
       domain,
       known,
-      fresh: new FreshBlobs(task.fresh),
+      fresh,
       writer,
     });
     const segments: number[] = [];
@@ -135,22 +138,35 @@ async function capture(task: CaptureTask): Promise<CapturedSegments> {
   } finally {
     source.close();
     source = null;
-    known.close();
   }
 }
 
 function finish(nodes: readonly { id: Uint8Array; bytes: Uint8Array }[]): { storedBytes: number } {
   writer ??= newWriter();
-  for (const node of nodes) writer.addManifest(Buffer.from(node.id), Buffer.from(node.bytes));
+  for (const node of nodes) {
+    const id = Buffer.from(node.id);
+    // Asked of the capture's own table, as for every other blob: what a collection has condemned is not in it.
+    if (known?.has(id) || fresh?.claim(id) === false) continue;
+    writer.addManifest(id, Buffer.from(node.bytes));
+  }
   writer.finish();
   const { storedBytes } = writer;
   writer = null;
+  endSession();
   return { storedBytes };
 }
 
+function endSession(): void {
+  known?.close();
+  known = null;
+  fresh = null;
+}
+
 function abandon(): null {
-  writer?.abandon();
+  const open = writer;
   writer = null;
+  endSession();
+  open?.abandon();
   return null;
 }
 
@@ -167,13 +183,19 @@ function writeIndex(path: string, packs: readonly { name: string; entries: Uint8
 }
 
 function extendTable(table: KnownBlobsShare | null, add: readonly AddedSegment[]): KnownBlobsShare {
-  const segments = add.map(({ name, path }) => new IndexSegment(name, path));
+  const segments: IndexSegment[] = [];
+  const condemned: (Uint8Array | null)[] = [];
+  for (const one of add) {
+    try {
+      segments.push(new IndexSegment(one.name, one.path));
+      condemned.push(one.condemned);
+    } catch (error) {
+      // A collection has merged it since it was named: its blobs are stored again where they are met.
+      if (systemCode(error) !== "ENOENT") throw error;
+    }
+  }
   try {
-    return extendKnownBlobs(
-      table,
-      segments,
-      add.map(({ condemned }) => condemned),
-    );
+    return extendKnownBlobs(table, segments, condemned);
   } finally {
     for (const segment of segments) segment.close();
   }
@@ -181,7 +203,7 @@ function extendTable(table: KnownBlobsShare | null, add: readonly AddedSegment[]
 
 /** Writes the non-zero blocks of each segment; the file is already as long as the disk and all hole. */
 async function restore(task: Extract<Task, { kind: "restore" }>): Promise<null> {
-  index.refresh();
+  blobs.refresh();
   const reader = readerOf(task.root);
   const fd = openSync(task.path, "r+");
   const buffer = Buffer.allocUnsafeSlow(SEGMENT);
@@ -213,7 +235,7 @@ function marks(): Reach {
 }
 
 async function mark(segments: readonly string[], roots: readonly Root[]): Promise<PackLiveness[]> {
-  index.refresh();
+  blobs.refresh();
   reach ??= new Reach(new IndexSnapshot(join(setup.directory, "index"), segments), blobs);
   for (const root of roots) await reach.add(root, 1);
   return packLiveness(reach);
@@ -257,7 +279,7 @@ async function usage(
   segments: readonly string[],
   roots: readonly (Root & { owner: number })[],
 ): Promise<TaskResults["usage"]> {
-  index.refresh();
+  blobs.refresh();
   const snapshot = new IndexSnapshot(join(setup.directory, "index"), segments);
   try {
     return await ownerUsage(new Reach(snapshot, blobs), blobs, roots);
@@ -304,9 +326,9 @@ async function affected(
   roots: readonly Root[],
   damaged: ReadonlySet<string>,
 ): Promise<TaskResults["affected"]> {
-  index.refresh();
+  blobs.refresh();
   const found = new Set<string>();
-  const faults: string[] = [];
+  const faults: TaskResults["affected"]["faults"] = [];
   for (const root of roots) {
     const lost: string[] = [];
     try {
@@ -315,19 +337,20 @@ async function affected(
         if (damaged.has(id)) lost.push(id);
       }).add(root, 1);
     } catch (error) {
-      faults.push(chain(error));
-      found.add(root.name);
+      faults.push({ root: root.name, reason: chain(error) });
     }
     if (lost.length > 0) found.add(root.name);
   }
   for (const name of segments) {
-    const snapshot = new IndexSegment(name, join(setup.directory, "index", `${name}.index`));
+    let segment: IndexSegment | undefined;
     try {
-      for (const _ of snapshot.slices());
+      segment = new IndexSegment(name, join(setup.directory, "index", `${name}.index`));
+      for (const _ of segment.slices());
     } catch (error) {
-      faults.push(chain(error));
+      // Merged by a collection since it was named: nothing is wrong.
+      if (systemCode(error) !== "ENOENT") faults.push({ root: null, reason: chain(error) });
     } finally {
-      snapshot.close();
+      segment?.close();
     }
   }
   return { affected: [...found], faults };

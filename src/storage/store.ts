@@ -184,12 +184,13 @@ export class SnapshotStore {
   #tableTimer: NodeJS.Timeout | null = null;
   #closed = false;
   readonly #unnamedPacks = new Set<string>();
-  /** Records removed while leases lived that may rely on them. */
-  readonly #deleted = new Set<SnapshotRecord>();
+  /** Roots that are being removed, or were while work or a listing was under way that may have seen them. */
+  readonly #removed = new Set<Root>();
+  readonly #listings = new Set<Promise<unknown>>();
   /** A rebuild of the index because part of it was found damaged. */
   #healing: Promise<void> | null = null;
   #condemned = new Map<string, Uint8Array>();
-  /** One collection, rebuild or scrub at a time. */
+  /** One collection or rebuild at a time. */
   #upkeep: Promise<unknown> = Promise.resolve();
 
   constructor(parts: StoreParts) {
@@ -316,15 +317,11 @@ export class SnapshotStore {
 
   /** The id is free again at once; bytes that nothing else reaches wait for a collection. None of that id is no error. */
   async delete(id: HolderId): Promise<void> {
-    if (this.#leases.any) {
-      // Work under way may have read the record: what it reaches stays until that work has ended.
-      const record = await readRecord(this.#backend, id).catch(() => undefined);
-      if (record !== undefined) {
-        this.#deleted.add(record);
-        void this.#leases.settled().then(() => this.#deleted.delete(record));
-      }
-    }
-    await this.#backend.remove(recordName(id));
+    const record = await readRecord(this.#backend, id).catch(() => undefined);
+    const remove = (): Promise<void> => this.#backend.remove(recordName(id));
+    await (record === undefined
+      ? remove()
+      : this.#removing({ top: record.top, bytes: record.bytes, name: id }, remove));
   }
 
   /** Blocks of `blockBytes` that differ, ascending from `first` on; `from: null`: an empty disk. Reads manifests. */
@@ -417,7 +414,18 @@ export class SnapshotStore {
    * @throws Error when a manifest is damaged
    */
   async usage(ids?: readonly HolderId[]): Promise<StoreUsage> {
-    this.#index.refresh();
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await this.#usage(ids);
+      } catch (cause) {
+        // A collection may replace index segments, and remove what was deleted, under the walk.
+        if (attempt === 3) throw new Error("account for what snapshots hold", { cause });
+      }
+    }
+  }
+
+  async #usage(ids?: readonly HolderId[]): Promise<StoreUsage> {
+    this.#blobs.refresh();
     const segments = this.#index.segments.map((segment) => segment.name);
     const records: SnapshotRecord[] = [];
     for await (const id of this.ids()) {
@@ -442,12 +450,13 @@ export class SnapshotStore {
 
   /** Reads and re-hashes everything, at a limited rate, and says what is damaged and whom it touches. */
   scrub(options: ScrubOptions = {}): Promise<Scrubbed> {
-    return this.#alone(() =>
-      scrub(
-        { backend: this.#backend, pool: this.#pool, log: this.#log, index: this.#index, roots: () => this.#roots() },
-        options,
-      ),
-    );
+    const { backend, pool, log, blobs } = {
+      backend: this.#backend,
+      pool: this.#pool,
+      log: this.#log,
+      blobs: this.#blobs,
+    };
+    return scrub({ backend, pool, log, blobs, roots: () => this.#roots() }, options);
   }
 
   /** Makes the index anew from the packs' footers. */
@@ -507,19 +516,24 @@ export class SnapshotStore {
           source: draft.source(),
           base: base === null ? null : this.#reader(base),
         }));
-        await this.#drafts.drop(id);
+        await this.dropDraft(id);
         return snapshot;
       } catch (error) {
         draft.sealed = false;
         throw error;
       }
     }
-    await this.#drafts.drop(id);
+    await this.dropDraft(id);
     return done;
   }
 
+  /** Forgets a draft and its blocks. None of that id is no error. */
   async dropDraft(id: SnapshotId): Promise<void> {
-    await this.#drafts.drop(id);
+    const base = await this.#drafts.base(id);
+    const drop = (): Promise<void> => this.#drafts.drop(id);
+    await (base === null
+      ? drop()
+      : this.#removing({ top: base.top, bytes: base.bytes, name: `the base of draft ${id}` }, drop));
   }
 
   /** Ids of the drafts that are neither complete nor dropped. */
@@ -566,7 +580,7 @@ export class SnapshotStore {
       blobs: this.#blobs,
       domain: this.#domain,
       knownBlobs: (worker) => this.#knownBlobs(worker),
-      onIndex: () => this.#index.refresh(),
+      onIndex: () => this.#blobs.refresh(),
       unnamedPacks: this.#unnamedPacks,
     };
   }
@@ -592,8 +606,22 @@ export class SnapshotStore {
     return done;
   }
 
-  /** @throws DamageError when a record can't be read: a collection must not take it for nothing */
+  /**
+   * Everything that must stay reachable. A root may move while this lists (a record is copied and deleted, a draft
+   * completes): whoever removes one puts it aside first (`#removing`), and what is aside is added last.
+   * @throws DamageError when a record can't be read: a collection must not take it for nothing
+   */
   async #roots(): Promise<Root[]> {
+    const listing = this.#listRoots();
+    this.#listings.add(listing);
+    try {
+      return [...(await listing), ...this.#removed];
+    } finally {
+      this.#listings.delete(listing);
+    }
+  }
+
+  async #listRoots(): Promise<Root[]> {
     const roots: Root[] = [];
     for await (const id of this.ids()) {
       const record = await readRecord(this.#backend, id);
@@ -603,8 +631,18 @@ export class SnapshotStore {
       const base = await this.#drafts.base(id);
       if (base !== null) roots.push({ top: base.top, bytes: base.bytes, name: `the base of draft ${id}` });
     }
-    for (const { top, bytes, id } of this.#deleted) roots.push({ top, bytes, name: id });
     return roots;
+  }
+
+  /** Removes a root. Work that has read it, and listings that missed where it went, may rely on it until they end. */
+  async #removing(root: Root, remove: () => Promise<void>): Promise<void> {
+    this.#removed.add(root);
+    try {
+      await remove();
+    } finally {
+      const settled = [this.#leases.settled(), Promise.allSettled(this.#listings)];
+      void Promise.all(settled).then(() => this.#removed.delete(root));
+    }
   }
 
   /** One after the other: the table has one writer at a time. */

@@ -3,7 +3,7 @@ import { chain } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { MIB } from "../base/units.ts";
 import type { Backend } from "./backend.ts";
-import type { BlobIndex } from "./blob-index.ts";
+import type { BlobReader } from "./blob-reader.ts";
 import { type CaptureContext, publishIndex } from "./capture.ts";
 import { type PackDamage, packNameOf } from "./pack-check.ts";
 import type { Root } from "./reachability.ts";
@@ -38,7 +38,7 @@ interface ScrubContext {
   readonly backend: Backend;
   readonly pool: WorkerPool;
   readonly log: Log;
-  readonly index: BlobIndex;
+  readonly blobs: BlobReader;
   roots(): Promise<Root[]>;
 }
 
@@ -90,8 +90,8 @@ export async function scrub(context: ScrubContext, options: ScrubOptions): Promi
     }
 
     // Records and manifests: each must be readable to its last chunk's place.
-    context.index.refresh();
-    const segments = context.index.segments.map((segment) => segment.name);
+    context.blobs.refresh();
+    const segments = context.blobs.index.segments.map((segment) => segment.name);
     let roots: Root[] = [];
     try {
       roots = await context.roots();
@@ -99,9 +99,17 @@ export async function scrub(context: ScrubContext, options: ScrubOptions): Promi
       faults.push(chain(error));
     }
     const blobs = damage.flatMap((one) => one.blobs);
-    const { affected, faults: found } = await worker!.run({ kind: "affected", segments, roots, blobs });
-    for (const fault of found) context.log.error({}, fault);
-    return { bytes: read, damage, affected, faults: [...faults, ...found], next };
+    const found = await worker!.run({ kind: "affected", segments, roots, blobs });
+    // What was deleted meanwhile, and perhaps collected, is not at fault.
+    const present = new Set((await context.roots().catch(() => roots)).map((root) => root.name));
+    const affected = found.affected.filter((name) => present.has(name));
+    for (const { root, reason } of found.faults) {
+      if (root !== null && !present.has(root)) continue;
+      context.log.error({}, reason);
+      faults.push(reason);
+      if (root !== null && !affected.includes(root)) affected.push(root);
+    }
+    return { bytes: read, damage, affected, faults, next };
   });
 }
 

@@ -116,7 +116,7 @@ export interface TaskResults {
   usage: { owners: Map<number, OwnerUsage>; reachedBytes: number };
   scrub: PackDamage[];
   rebuild: { damaged: { pack: string; reason: string }[]; blobs: number };
-  affected: { affected: string[]; faults: string[] };
+  affected: { affected: string[]; faults: { root: string | null; reason: string }[] };
 }
 
 export type ToWorker = { readonly id: number; readonly task: Task } | { readonly cancel: true };
