@@ -1,6 +1,7 @@
 // The instance types that are offered: sizes that people know by name, with EC2's vCPUs and memory. All are x86_64 machines
 // on this host; families differ in nothing but their sizes.
 import { ApiError } from "../base/api-error.ts";
+import { overheadMib } from "./qemu-argv.ts";
 
 export interface InstanceType {
   readonly name: string;
@@ -101,8 +102,6 @@ export interface Demand {
   readonly vcpus: number;
 }
 
-/** QEMU's own memory per guest: code, buffers, and under TCG the translated code. Measured 90 to 130 MiB. */
-const OVERHEAD_MIB = 128;
 /** Guests' vCPUs for each of the host's: idle guests cost next to nothing, busy ones share. */
 const VCPUS_PER_CPU = 64;
 
@@ -111,9 +110,10 @@ const VCPUS_PER_CPU = 64;
  * @returns null when it fits; else why not, for the operator
  */
 export function admission(running: readonly Demand[], demand: Demand, host: HostCapacity): string | null {
-  const used = running.reduce((sum, one) => sum + one.memoryMib + OVERHEAD_MIB, 0);
-  if (used + demand.memoryMib + OVERHEAD_MIB > host.memoryMib) {
-    return `the host gives ${host.memoryMib} MiB to instances; ${used} MiB are in use, ${demand.memoryMib + OVERHEAD_MIB} MiB were asked for`;
+  const needMib = (one: Demand) => one.memoryMib + overheadMib(one.memoryMib);
+  const used = running.reduce((sum, one) => sum + needMib(one), 0);
+  if (used + needMib(demand) > host.memoryMib) {
+    return `the host gives ${host.memoryMib} MiB to instances; ${used} MiB are in use, ${needMib(demand)} MiB were asked for`;
   }
   const vcpus = running.reduce((sum, one) => sum + one.vcpus, 0);
   if (vcpus + demand.vcpus > host.cpus * VCPUS_PER_CPU) {

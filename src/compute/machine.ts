@@ -48,7 +48,7 @@ export type MachineEvent =
   | { readonly kind: "detached"; readonly volumeId: VolumeId };
 
 /** A guest that is still booting misses the button; pressing again does no harm. */
-const BUTTON_INTERVAL_MS = 10_000;
+const BUTTON_INTERVAL_MS = 5_000;
 /** SeaBIOS answers a reset with one or two of its own, 2 to 20 ms later, before anything boots: these are one. */
 const RESET_ECHO_MS = 1_000;
 /** Quitting takes 50 ms; longer when the block server is away, for whose reads QEMU would wait an hour. */
