@@ -149,7 +149,7 @@ async function open(
   const listener = await listen(config, answer, log);
   opened.push(() => listener.close());
   const url = `http://${listener.address.host.includes(":") ? `[${listener.address.host}]` : listener.address.host}:${listener.address.port}`;
-  await announce(directory, url);
+  await announce(directory, { url, accelerator: accelerator.kind, network: fabric.kind });
   opened.push(() => rm(directory.serverInfo, { force: true }));
   log.info({ url, accountId, accelerator, network: fabric.kind, version }, "ready");
   return { url, close: closeAll };
@@ -226,8 +226,11 @@ async function sharedKey(database: Database, name: string): Promise<Buffer> {
   return Buffer.from(kept.value, "hex");
 }
 
-async function announce(directory: DataDirectory, url: string): Promise<void> {
-  const info: ServerInfo = { url, pid: process.pid, version, startedAt: new Date().toISOString() };
+async function announce(
+  directory: DataDirectory,
+  what: Pick<ServerInfo, "url" | "accelerator" | "network">,
+): Promise<void> {
+  const info: ServerInfo = { ...what, pid: process.pid, version, startedAt: new Date().toISOString() };
   await writeFile(`${directory.serverInfo}.new`, `${JSON.stringify(info)}\n`, { mode: 0o600 });
   await rename(`${directory.serverInfo}.new`, directory.serverInfo);
 }
@@ -241,7 +244,7 @@ const HOW_TO_GO_ON = `
 `;
 
 /** `ingot serve`. */
-async function main(args: readonly string[]): Promise<void> {
+export async function main(args: readonly string[]): Promise<void> {
   if (args.includes("--help") || args.includes("-h")) {
     console.log(SERVE_USAGE);
     return;

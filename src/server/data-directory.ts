@@ -64,6 +64,9 @@ export interface ServerInfo {
   readonly pid: number;
   readonly version: string;
   readonly startedAt: string;
+  /** What guests run on. */
+  readonly accelerator: "kvm" | "tcg";
+  readonly network: "kernel" | "user";
 }
 
 /** `credentials.json`. */

@@ -1,0 +1,137 @@
+// The command line: which commands there are and what they take. Each is a file of its own in commands/, loaded when it is
+// called, so that the start costs no more than the command needs.
+//
+// It speaks the AWS API over HTTP as any client does. What only this machine knows (which processes run, where the
+// administrator's keys are) it reads from the data directory.
+import { readFileSync } from "node:fs";
+import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { connect } from "./connection.ts";
+import { ROOT } from "./entries.ts";
+import { EXIT, explain } from "./failure.ts";
+import { DEFAULT_USER } from "./ssh-access.ts";
+
+const { version } = JSON.parse(readFileSync(new URL("package.json", ROOT), "utf8")) as { version: string };
+
+function program(): Command {
+  const ingot = new Command("ingot")
+    .description("Machine images on your own hardware, behind Amazon's own API.")
+    .version(version)
+    .configureHelp({ sortSubcommands: false, showGlobalOptions: false })
+    .showHelpAfterError("(ingot --help lists the commands, ingot COMMAND --help what one takes)")
+    .exitOverride()
+    .addHelpText(
+      "after",
+      `
+Every command takes --data DIR (the server's data directory; else AWS_ENDPOINT_URL with its keys, INGOT_DATA, or the
+user's data directory) and --json (one JSON document on stdout).
+Exit codes: 0 done, 1 refused or failed, 2 wrong words, 3 no server answers.`,
+    );
+
+  const command = (words: string, description: string): Command =>
+    ingot
+      .command(words)
+      .description(description)
+      .addOption(new Option("--data <dir>", "the server's data directory"))
+      .addOption(new Option("--json", "one JSON document on stdout"));
+
+  ingot
+    .command("serve")
+    .description("run the server in the foreground; its options: ingot serve --help")
+    .helpOption(false)
+    .allowUnknownOption()
+    .allowExcessArguments()
+    .action(async (_options, self: Command) => (await import("./commands/serve.ts")).serve(self.args));
+  command("env", "shell lines that point the AWS CLI and every SDK at the server").action(async (options) =>
+    (await import("./commands/env.ts")).env(options),
+  );
+  command("login", "write a profile for the AWS CLI")
+    .option("--profile <name>", "its name", "ingot")
+    .action(async (options) => (await import("./commands/login.ts")).login(options));
+  command("status", "what runs, and what it takes").action(async (options) =>
+    (await import("./commands/status.ts")).status(options),
+  );
+  command("stop", "end the server; guests run on")
+    .option("--all", "shut the guests down and end everything else, too")
+    .option("--now", "with --all: switch the guests off instead of shutting them down")
+    .action(async (options) => (await import("./commands/stop.ts")).stop(options));
+
+  command("images", "the account's images and Ingot's own")
+    .option("-a, --all", "and all others that may be launched")
+    .action(async (options) => (await import("./commands/images.ts")).images(options));
+  command("launch <image>", "start machines from an image, named by id or name")
+    .option("-n, --count <number>", "how many", positiveInteger, 1)
+    .option("-t, --type <type>", "instance type", "t3.micro")
+    .option("-k, --key <name>", "key pair (default: ingot, made at first use)")
+    .option("-g, --group <name...>", "security groups, by id or name (default: ingot-ssh, made at first use)")
+    .option("-u, --user-data <file>", "what it gets as user data")
+    .option("--name <name>", "its Name tag")
+    .option("-w, --wait", "until SSH answers")
+    .action(async (image, options) => (await import("./commands/launch.ts")).launch(image, options));
+  command("ps", "instances")
+    .option("-a, --all", "terminated ones, too")
+    .action(async (options) => (await import("./commands/ps.ts")).ps(options));
+  command("ssh <instance> [command...]", "a shell on an instance, named by id, the beginning of one, or its Name tag")
+    .option("-l, --user <name>", "log in as", DEFAULT_USER)
+    .option("-i, --identity <file>", "private key (default: that of the instance's key pair)")
+    .passThroughOptions()
+    .action(async (instance, words, options) => (await import("./commands/ssh.ts")).ssh(instance, words, options));
+  command("console <instance>", "what an instance has written to its serial port")
+    .option("-f, --follow", "and what it goes on to write")
+    .action(async (instance, options) => (await import("./commands/console.ts")).consoleOutput(instance, options));
+  command("capture <instance> <name>", "make an image of an instance, running or stopped")
+    .option("--reboot", "shut it down for the instant of the capture")
+    .option("--description <text>")
+    .option("-w, --wait", "until the image is available")
+    .action(async (instance, name, options) =>
+      (await import("./commands/capture.ts")).capture(instance, name, options),
+    );
+  for (const [word, change, description] of [
+    ["terminate", "terminate", "end instances for good"],
+    ["stop-instance", "stop", "shut instances down"],
+    ["start", "start", "start stopped instances"],
+    ["reboot", "reboot", "restart instances"],
+  ] as const) {
+    const made = command(`${word} <instances...>`, description);
+    if (change !== "reboot") made.option("-w, --wait", "until they are there");
+    if (change === "stop") made.option("--force", "switch them off");
+    made.action(async (instances, options) =>
+      (await import("./commands/change-state.ts")).changeState(change, instances, options),
+    );
+  }
+  // For `ssh`: what follows the instance is the command's own.
+  return ingot.enablePositionalOptions();
+}
+
+function positiveInteger(text: string): number {
+  if (!/^[1-9]\d{0,3}$/.test(text)) throw new InvalidArgumentError("It takes a number from 1.");
+  return Number(text);
+}
+
+export async function main(argv: readonly string[]): Promise<void> {
+  // Whoever reads our output may have enough of it: `ingot ps | head -1`.
+  process.stdout.on("error", () => process.exit(0));
+  try {
+    await program().parseAsync([...argv], { from: "user" });
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      // It has said already what is wrong.
+      process.exitCode = error.exitCode === 0 ? 0 : EXIT.usage;
+      return;
+    }
+    const { line, exitCode } = explain(error, endpointOf(argv));
+    process.stderr.write(`ingot: ${line}\n`);
+    process.exitCode = exitCode;
+  }
+}
+
+/** Where the command wanted to go, for an error's text. */
+function endpointOf(argv: readonly string[]): string | undefined {
+  const at = argv.indexOf("--data");
+  try {
+    return connect(at < 0 ? undefined : argv[at + 1]).endpoint;
+  } catch {
+    return undefined;
+  }
+}
+
+if (import.meta.main) await main(process.argv.slice(2));
