@@ -64,7 +64,7 @@ async function main(): Promise<void> {
     const root = { bytes: record.bytes, digest: record.digest, top: topOf(record) };
     blobs.refresh();
     const reader = new SnapshotReader(root, blobs, pages);
-    profiles.attach(reader);
+    void profiles.attach(reader);
     return { reader, connections: 0 };
   };
 

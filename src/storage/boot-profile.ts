@@ -33,8 +33,8 @@ export class BootProfiles {
     this.#onError = onError;
   }
 
-  /** A disk is opened: follow its profile, or record one. */
-  attach(reader: SnapshotReader): void {
+  /** A disk is opened: follow its profile, or record one. Resolves when all is read ahead: 64 KiB units, 0 if it records. */
+  async attach(reader: SnapshotReader): Promise<number> {
     let profile: Uint32Array | null = null;
     try {
       profile = this.#load(reader.digest);
@@ -43,8 +43,12 @@ export class BootProfiles {
     }
     if (profile !== null) {
       this.#prefetching.add(reader);
-      void this.#prefetch(reader, profile).catch((error: unknown) => this.#onError(error));
-      return;
+      try {
+        return await this.#prefetch(reader, profile);
+      } catch (error) {
+        this.#onError(error);
+        return 0;
+      }
     }
     const timer = setTimeout(() => this.#save(reader), RECORD_MS);
     timer.unref();
@@ -56,6 +60,7 @@ export class BootProfiles {
       }
       if (recording.touched.size >= MAX_FRAMES) this.#save(reader);
     };
+    return 0;
   }
 
   detach(reader: SnapshotReader): void {
@@ -108,18 +113,19 @@ export class BootProfiles {
     }
   }
 
-  async #prefetch(reader: SnapshotReader, profile: Uint32Array): Promise<void> {
+  async #prefetch(reader: SnapshotReader, profile: Uint32Array): Promise<number> {
     const unit = Buffer.allocUnsafeSlow(DATA_FRAME);
-    let bytes = 0;
+    let units = 0;
     for (const number of profile) {
       // Guests' requests come first: they are handled between any two units.
       await new Promise((resume) => setImmediate(resume));
-      bytes += DATA_FRAME;
-      if (!this.#prefetching.has(reader) || bytes > this.#prefetchBytes) return;
       const offset = number * DATA_FRAME;
+      if (!this.#prefetching.has(reader) || (units + 1) * DATA_FRAME > this.#prefetchBytes) break;
       if (offset >= reader.bytes) continue;
+      units++;
       await reader.readInto(unit.subarray(0, Math.min(DATA_FRAME, reader.bytes - offset)), offset);
     }
     this.#prefetching.delete(reader);
+    return units;
   }
 }
