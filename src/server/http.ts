@@ -14,6 +14,7 @@ const MAX_HEADER_BYTES = 32 * 1024;
 const HEADERS_TIMEOUT_MS = 20_000;
 const REQUEST_TIMEOUT_MS = 120_000;
 const KEEP_ALIVE_MS = 65_000;
+const LINGER_MS = 2_000;
 const MAX_CONNECTIONS = 4096;
 
 /** Says that the server answers, and nothing else. The one path without a signature. */
@@ -105,7 +106,9 @@ async function serve(
   }
   const body = await readBody(incoming);
   if (body === null) {
-    outgoing.writeHead(413, { connection: "close", "content-length": 0 }).end();
+    // Not `connection: close`, with which Node would hang up at once.
+    outgoing.writeHead(413, { "content-length": 0 }).end();
+    lingerThenHangUp(incoming);
     return;
   }
   const aborted = new AbortController();
@@ -126,6 +129,18 @@ async function serve(
   });
   outgoing.writeHead(response.status, { ...response.headers, "content-length": response.body.length });
   outgoing.end(incoming.method === "HEAD" ? undefined : response.body);
+}
+
+/**
+ * A client that is still sending hears a reset before it reads the refusal, if the connection is closed at once. So what it
+ * sends is thrown away for a moment.
+ */
+function lingerThenHangUp(incoming: IncomingMessage): void {
+  const { socket } = incoming;
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS);
+  timer.unref();
+  socket.once("close", () => clearTimeout(timer));
+  incoming.resume();
 }
 
 /** The whole body, or null when it is over the limit: then nothing more of it is read. */
