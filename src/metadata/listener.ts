@@ -26,7 +26,7 @@ const REQUEST_TIMEOUT_MS = 10_000;
 /** The agent keeps connections for guests to come. */
 const IDLE_TIMEOUT_MS = 60_000;
 
-export interface MetadataOptions {
+export interface MetadataListenerOptions {
   /** Path of the unix socket. A dead one's leftover is replaced. */
   readonly socket: string;
   readonly source: MetadataSource;
@@ -41,7 +41,7 @@ export interface MetadataListener {
   close(): Promise<void>;
 }
 
-export async function listenForMetadata(options: MetadataOptions): Promise<MetadataListener> {
+export async function listenForMetadata(options: MetadataListenerOptions): Promise<MetadataListener> {
   const server = createServer({
     maxHeaderSize: MOST_HEADER_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
@@ -79,7 +79,10 @@ interface Answer {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-async function handle({ source, signer, tokenKey, clock }: MetadataOptions, request: IncomingMessage): Promise<Answer> {
+async function handle(
+  { source, signer, tokenKey, clock }: MetadataListenerOptions,
+  request: IncomingMessage,
+): Promise<Answer> {
   const instance = await guestOf(request, source);
   if (instance === null) return refusal(404);
   if (!instance.options.enabled) return refusal(403);
