@@ -113,8 +113,9 @@ async function isCurrent(socket: string): Promise<boolean> {
 // A small heap: neither agent nor switch holds state worth mentioning.
 const NODE_FLAGS = ["--max-semi-space-size=1", "--max-old-space-size=128", "--disable-warning=ExperimentalWarning"];
 
-/** Runs one of our entries; in development the source itself, in a build the bundle beside the server's. */
-export function nodeArgv(entry: "agent" | "switch", directory: string): string[] {
-  const file = import.meta.url.endsWith(".ts") ? `./${entry}.ts` : `./network-${entry}.js`;
-  return [process.execPath, ...NODE_FLAGS, fileURLToPath(new URL(file, import.meta.url)), directory];
+// A build writes these anew for where its bundles are (script/build.ts).
+const ENTRIES = { agent: new URL("./agent.ts", import.meta.url), switch: new URL("./switch.ts", import.meta.url) };
+
+export function nodeArgv(entry: keyof typeof ENTRIES, directory: string): string[] {
+  return [process.execPath, ...NODE_FLAGS, fileURLToPath(ENTRIES[entry]), directory];
 }
