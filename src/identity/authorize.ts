@@ -1,7 +1,7 @@
 // The one place that says yes. It gathers what bears on the caller, decides every check, and makes the proof that writers
 // ask for; or it words the refusal.
 import { ApiError, type ErrorCode } from "../base/api-error.ts";
-import type { AccountId } from "../base/ids.ts";
+import { type AccountId, isAccountId } from "../base/ids.ts";
 import type { ConditionKeys, Grant, ResourceCheck } from "../model/access.ts";
 import type { Caller } from "../model/identity/caller.ts";
 import type { AuthorizationMessages } from "./authorization-message.ts";
@@ -93,6 +93,9 @@ export function createAuthorizer(parts: {
     if (isBeyondSessionToken(caller, action)) {
       return { allowed: false, reason: "implicitDeny", layer: "session", statement: null };
     }
+    if (check.resourcePolicy === undefined && isForeign(caller, check.resource)) {
+      return { allowed: false, reason: "implicitDeny", layer: "resource", statement: null };
+    }
     const trust = action.startsWith("sts:");
     const resourcePolicy = check.resourcePolicy && {
       accountId: check.resourcePolicy.accountId,
@@ -161,6 +164,15 @@ function isBeyondSessionToken(caller: Caller, action: string): boolean {
   if (action.startsWith("iam:")) return true;
   if (!action.startsWith("sts:")) return false;
   return caller.kind === "federated-user" || !LEFT_TO_SESSION_TOKENS.has(action);
+}
+
+/**
+ * A resource of another account, by its ARN. No policy of the caller's own account reaches it: only a policy of its own
+ * could. (What is shared by launch permission, images and snapshots, has no account in its ARN.)
+ */
+function isForeign(caller: Caller, resource: string): boolean {
+  const account = splitArn(resource)?.[3] ?? "";
+  return isAccountId(account) && account !== caller.accountId;
 }
 
 /** `aws:ResourceAccount`, where the ARN tells it. */

@@ -599,6 +599,13 @@ const layered: readonly (readonly [name: string, layers: Layers, verdict: "allow
       "allowed",
     ],
     ["resource grants to everybody", { resource: [to("*")] }, "allowed"],
+    [
+      "... whatever a role's boundary leaves out",
+      { subject: SESSION, boundary: [ELSE], resource: [to("*")] },
+      "allowed",
+    ],
+    ["... within the session", { subject: SESSION, session: [ELSE], resource: [to("*")] }, "no session"],
+    ["... but not against a denial", { identity: [NO_S3], resource: [to("*")] }, "deny identity"],
     ["resource grants to another", { resource: [to({ AWS: `arn:aws:iam::${ACCOUNT}:user/eve` })] }, "no identity"],
     ["resource grants to a service", { resource: [to({ Service: "ec2.amazonaws.com" })] }, "no identity"],
     ["resource denies the account", { identity: [S3], resource: [to({ AWS: ACCOUNT }, "Deny")] }, "deny resource"],

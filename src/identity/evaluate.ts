@@ -113,20 +113,21 @@ export function evaluate(asked: Asked, policies: PolicySet): Decision {
   if (mustAllow && !resource?.allow) return implicitly("resource");
   const granted = crosses || !resource?.allow ? null : { naming: resource.naming, statement: resource.allow };
 
-  // A session that is named by its own ARN needs nothing else; a user named by ARN needs nothing but its session's leave.
+  // A session that is named by its own ARN needs nothing else. A user named by ARN, and whoever is let in with everybody,
+  // needs nothing but its session's leave. A role named by ARN stays within its boundary too.
   if (granted?.naming === "session") {
     return { allowed: true, reason: "allowed", layer: "resource", statement: granted.statement };
   }
-  const direct = granted !== null && (granted.naming === "principal" || granted.naming === "anyone");
-  const userDirect = direct && subject.kind === "user";
+  const direct = granted?.naming === "principal" || granted?.naming === "anyone";
+  const unbounded = granted?.naming === "anyone" || (direct && subject.kind === "user");
   if (subject.kind !== "root") {
     if (identity.allow === null && !direct) return implicitly("identity");
-    if (boundary !== null && boundary.allow === null && !userDirect) return implicitly("boundary");
+    if (boundary !== null && boundary.allow === null && !unbounded) return implicitly("boundary");
   }
   if (session !== null && session.allow === null) return implicitly("session");
   if (identity.allow !== null)
     return { allowed: true, reason: "allowed", layer: "identity", statement: identity.allow };
-  if (direct) return { allowed: true, reason: "allowed", layer: "resource", statement: granted.statement };
+  if (direct && granted) return { allowed: true, reason: "allowed", layer: "resource", statement: granted.statement };
   return { allowed: true, reason: "allowed", layer: "root", statement: null };
 }
 

@@ -251,10 +251,11 @@ function isPrincipal(type: PrincipalType, value: string): boolean {
   if (value === "*") return true;
   switch (type) {
     case "AWS":
+      // No wildcard names part of an account.
       return (
         /^\d{12}$/.test(value) ||
         /^(AIDA|AROA)[A-Z0-9]{12,}$/.test(value) ||
-        /^arn:aws:iam::\d{12}:(root|(user|role)\/[\x21-\x7e]+)$/.test(value) ||
+        /^arn:aws:iam::\d{12}:(root|(user|role)\/[\x21-\x29\x2b-\x3e\x40-\x7e]+)$/.test(value) ||
         /^arn:aws:sts::\d{12}:(assumed-role|federated-user)\/[\w+=,.@/-]+$/.test(value)
       );
     case "Service":
