@@ -36,7 +36,7 @@ function ingress(...rules: SecurityRule[]): string[] {
 
 test("each rule becomes one condition", () => {
   assert.deepEqual(ingress(rule("all", null, null)), ["accept"]);
-  assert.deepEqual(ingress(rule(6, 22, 22)), ["tcp dport 22-22 accept"]);
+  assert.deepEqual(ingress(rule(6, 22, 22)), ["tcp dport 22 accept"]);
   assert.deepEqual(ingress(rule(17, 1, 65535, "10.0.0.9/8")), ["udp dport 1-65535 ip saddr 10.0.0.0/8 accept"]);
   assert.deepEqual(ingress(rule(6, null, null)), ["meta l4proto tcp accept"]);
   assert.deepEqual(ingress(rule(6, -1, -1)), ["meta l4proto tcp accept"]);

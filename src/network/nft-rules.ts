@@ -164,7 +164,8 @@ function protocolMatch(rule: SecurityRule): string | null {
     case 17: {
       const name = rule.protocol === 6 ? "tcp" : "udp";
       if (rule.fromPort === null || rule.toPort === null || rule.fromPort < 0) return `meta l4proto ${name} `;
-      return `${name} dport ${int(rule.fromPort)}-${int(rule.toPort)} `;
+      const [from, to] = [int(rule.fromPort), int(rule.toPort)];
+      return `${name} dport ${from === to ? from : `${from}-${to}`} `;
     }
     default:
       return `meta l4proto ${int(rule.protocol)} `;
