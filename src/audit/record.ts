@@ -15,6 +15,8 @@ const MOST_CHARS = 1024;
 /** EBS direct's reads and writes of blocks are data events; all else is management. LookupEvents shows management only. */
 const DATA_EVENTS = new Set(["GetSnapshotBlock", "ListChangedBlocks", "ListSnapshotBlocks", "PutSnapshotBlock"]);
 
+const LISTINGS = new Set(["ListChangedBlocks", "ListSnapshotBlocks"]);
+
 export type Category = "Management" | "Data";
 
 export const categoryOf = (service: string, action: string): Category =>
@@ -159,10 +161,14 @@ export const recordedErrorCode = (service: string, code: string, httpStatus: num
  */
 export function eventsOf(call: Call, ending: Ending): AuditEvent[] {
   const others = [...new Set(ending.recipients)].filter((id) => id !== call.accountId);
-  if (others.length === 0) return [event(call, ending, {})];
+  const category = categoryOf(call.service, call.action);
+  if (others.length === 0) return [event(call, ending, category, {})];
   const shared = { sharedEventID: derivedId(call.eventId, "shared") };
-  const own = event(call, ending, shared);
-  return [own, ...others.map((accountId) => event(...foreignView(call, ending, accountId), shared))];
+  const own = event(call, ending, category, shared);
+  // Data events are not in LookupEvents, but the owner of a snapshot is to see that another account reads it: the listing,
+  // without whose tokens no block can be read, is in its history; the blocks themselves are data events there too.
+  const foreign = LISTINGS.has(call.action) ? "Management" : category;
+  return [own, ...others.map((accountId) => event(...foreignView(call, ending, accountId), foreign, shared))];
 }
 
 /** A GUID that follows from another: a record that is written again after a crash is known to be there by its id. */
@@ -208,8 +214,7 @@ function onlyNames(value: Json, names: ReadonlySet<string>): Json {
   return kept.length === 0 ? null : Object.fromEntries(kept);
 }
 
-function event(call: Call, ending: Ending, shared: JsonObject): AuditEvent {
-  const category = categoryOf(call.service, call.action);
+function event(call: Call, ending: Ending, category: Category, shared: JsonObject): AuditEvent {
   const eventSource = `${call.service === "" ? "unknown" : call.service}.amazonaws.com`;
   const body: JsonObject = {
     eventVersion: EVENT_VERSION,

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { test } from "node:test";
+import { GetSnapshotBlock$, ListSnapshotBlocks$ } from "@aws-sdk/client-ebs";
 import { CreateImage$, CreateTags$, DeregisterImage$, DescribeImages$, RunInstances$ } from "@aws-sdk/client-ec2";
 import { silentLog } from "../base/log.ts";
 import { openDatabase } from "../database/database.ts";
@@ -139,6 +140,26 @@ test("use of another account's image: its owner sees who used it and which image
   assert.equal(owners.responseElements, null);
   assert.deepEqual(owners.resources, [{ accountId: "999988887777", type: "AWS::EC2::Ami", ARN: image.arn }]);
   assert.equal((await trail.find({ ...all, accountId: "999988887777", resourceName: "ami-0aa" })).events.length, 1);
+});
+
+test("who reads another account's snapshot is in its owner's history by the listing, and by each block as data", async (t) => {
+  const { trail } = await openTrail(t);
+  const snapshot = {
+    arn: "arn:aws:ec2:us-east-1::snapshot/snap-0aa",
+    type: "AWS::EC2::Snapshot",
+    accountId: "999988887777",
+  };
+  const over = { service: "ebs", resources: [snapshot], recipients: ["999988887777"] };
+  for (const schema of [ListSnapshotBlocks$, GetSnapshotBlock$]) {
+    const call = exampleCall(schema, { SnapshotId: "snap-0aa", BlockToken: "secret" }, over);
+    await trail.close(await trail.open(call), { kind: "success", output: {} });
+  }
+  const names = async (accountId: string, category: "Management" | "Data") =>
+    (await records(trail, { accountId, category })).map((record) => record.eventName);
+  assert.deepEqual(await names("999988887777", "Management"), ["ListSnapshotBlocks"]);
+  assert.deepEqual(await names("999988887777", "Data"), ["GetSnapshotBlock"]);
+  assert.deepEqual(await names("111122223333", "Management"), []);
+  assert.deepEqual(await names("111122223333", "Data"), ["GetSnapshotBlock", "ListSnapshotBlocks"]);
 });
 
 test("refusals before anybody is proven are kept for the key's account, and a flood of them is counted", async (t) => {
