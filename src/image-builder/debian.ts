@@ -2,6 +2,7 @@
 //
 // What a hook in the new system would do (enable a service, remove a key) is done to the tree here: it works the same
 // for root and for ordinary users, and nothing of the new system runs except its packages' own scripts.
+import { chmod } from "node:fs/promises";
 import { join } from "node:path";
 import { MIB } from "../base/units.ts";
 import type { DiskIdentity } from "./disk.ts";
@@ -108,9 +109,16 @@ export async function installDebian(options: DebianOptions): Promise<DebianSyste
   // Licences stay: whoever passes the image on must pass them on.
   argv.push("--dpkgopt=path-include=/usr/share/doc/*/copyright", '--aptopt=Apt::Install-Recommends "false"');
   argv.push(SUITE, "-");
+  // Its working directory goes with ours, even if it is killed; as an ordinary user it works under other user ids.
+  await chmod(scratchDirectory, 0o755);
   let reading = false;
-  const archive = stream("mmdebstrap", argv, {
+  // As root it mounts /proc and more in the new system: in a mount namespace of its own, so that none of it outlives it,
+  // however it ends. As an ordinary user it takes one itself.
+  const alone = ["--mount", "--fork", "--kill-child=TERM", "mmdebstrap"];
+  const [program, first] = process.getuid?.() === 0 ? ["unshare", alone] : ["mmdebstrap", []];
+  const archive = stream(program, [...first, ...argv], {
     signal,
+    env: { TMPDIR: scratchDirectory },
     onStderrLine(line) {
       const step = /^I: (.+?)\.*$/.exec(line)?.[1];
       if (step !== undefined && !reading) onProgress?.(`mmdebstrap: ${step}`);
