@@ -2,7 +2,13 @@
 // of its statements that can speak of the question's service.
 import { type ConditionTest, compileCondition } from "./conditions.ts";
 import type { Context } from "./context.ts";
-import { type DocumentKind, type Patterns, parsePolicy, type StatementDocument } from "./document.ts";
+import {
+  type ConditionDocument,
+  type DocumentKind,
+  type Patterns,
+  parsePolicy,
+  type StatementDocument,
+} from "./document.ts";
 import { type ArnParts, type ArnPattern, arnPattern, type Glob, glob } from "./pattern.ts";
 import { compilePrincipals, type PrincipalTest } from "./principal.ts";
 
@@ -27,8 +33,16 @@ export interface Statement {
   readonly principals: PrincipalTest | null;
   /** Action, resource and conditions. */
   matches(question: Question): boolean;
-  /** For explanations: action and resource match, whatever the conditions say. */
-  matchesButConditions(question: Question): boolean;
+  /** For explanations, never on a request's path. */
+  readonly parts: StatementParts;
+}
+
+/** The tests of a statement one by one. */
+export interface StatementParts {
+  action(question: Question): boolean;
+  resource(question: Question): boolean;
+  /** Conditions that this question does not meet. */
+  unmet(question: Question): readonly ConditionDocument[];
 }
 
 export interface CompiledPolicy {
@@ -97,7 +111,11 @@ function compileStatement(
     effect: document.effect,
     principals: document.principals === null ? null : compilePrincipals(document.principals, principalIds),
     matches: (question) => action(question.action) && resource(question) && met(question.context),
-    matchesButConditions: (question) => action(question.action) && resource(question),
+    parts: {
+      action: (question) => action(question.action),
+      resource,
+      unmet: ({ context }) => document.conditions.filter((_, at) => conditions[at]?.(context) === false),
+    },
   };
 }
 
