@@ -11,6 +11,7 @@ import { type BuiltImage, buildImage } from "../image-builder/build.ts";
 import { insertImage } from "../model/image-rows.ts";
 import { DEFAULT_REGION, REGIONS } from "../model/regions.ts";
 import { insertSnapshots, newSnapshot } from "../model/snapshot-rows.ts";
+import { publishParameter } from "../model/ssm/parameter-rows.ts";
 import type { SnapshotStore, StoredSnapshot } from "../storage/store.ts";
 import type { DataDirectory } from "./data-directory.ts";
 
@@ -171,4 +172,6 @@ async function enter(
     deregistered_at: null,
   });
   await tx.insertInto("image_permissions").values({ image_id: id, kind: "group", value: "all" }).execute();
+  const parameter = { value: id, dataType: "aws:ec2:image" as const, description: `The latest ${built.name}` };
+  await publishParameter(tx, region, `/aws/service/${built.name}/latest`, parameter, at);
 }

@@ -21,7 +21,7 @@ import { requestTagKeys, tagsOf } from "../../../model/tags.ts";
 import { defaultSubnet, defaultVpc, type Subnet, subnetById } from "../../../model/vpc.ts";
 import type { RequestContext } from "../../context.ts";
 import { operation } from "../../operation.ts";
-import { isSsmImage, resolveSsmImage } from "../../ssm/resolve-image.ts";
+import { isSsmImage, resolveSsmImage, ssmImageCheck } from "../../ssm/resolve-image.ts";
 import { applyMappings, parseMappings, snapshotsNamed } from "../block-device-mappings.ts";
 import { ownerOf } from "../owner.ts";
 import { createTagsCheck, parseTagSpecifications, type TagsOnCreate } from "../tags/tag-specifications.ts";
@@ -233,6 +233,7 @@ async function checksOf(ctx: RequestContext, found: Found): Promise<ResourceChec
     ...snapshots.map((snapshot) => check(snapshotArn(ctx.region, snapshot.id), snapshotKeys(snapshot, []))),
     ...(keyPair === undefined ? [] : [check(own("key-pair", keyPair.name), keyPairKeys(keyPair, tagged(keyPair.id)))]),
     ...(profile === undefined ? [] : passRoleCheck(profile)),
+    ...(isSsmImage(found.request.image) ? [await ssmImageCheck(ctx, found.request.image)] : []),
     ...createTagsCheck("RunInstances", instanceArn, tags.of("instance")),
     ...createTagsCheck("RunInstances", own("volume", "*"), tags.of("volume")),
     ...createTagsCheck("RunInstances", own("network-interface", "*"), tags.of("network-interface")),
