@@ -1,12 +1,13 @@
 // Private keys of key pairs made by this command line: DATA/ssh/ACCOUNT/REGION/NAME.pem, for their owner alone.
+
 import { existsSync } from "node:fs";
 import { mkdir, open, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { CreateKeyPairCommand, DescribeKeyPairsCommand, type EC2Client } from "@aws-sdk/client-ec2";
 import { GetCallerIdentityCommand } from "@aws-sdk/client-sts";
+import { stsClient } from "./clients/sts.ts";
 import { type Connection, readCredentials, readServerInfo } from "./connection.ts";
 import { CliError, isCode } from "./failure.ts";
-import { stsClient } from "./session.ts";
 
 /** The key pair that `ingot launch` makes and uses when none is named. */
 export const DEFAULT_KEY = "ingot";
@@ -49,7 +50,8 @@ export async function ensureDefaultKey(connection: Connection, ec2: EC2Client): 
   const file = await open(path, "wx", 0o600);
   try {
     const made = await ec2.send(new CreateKeyPairCommand({ KeyName: DEFAULT_KEY, KeyType: "ed25519" }));
-    await file.writeFile(made.KeyMaterial ?? "");
+    // As the API gives it, the last line has no end, and OpenSSH takes no such file.
+    await file.writeFile(`${made.KeyMaterial?.trimEnd()}\n`);
     await file.sync();
   } catch (error) {
     await rm(path, { force: true });
@@ -65,7 +67,7 @@ async function accountOf(connection: Connection): Promise<string> {
     const { administrator, accountId } = readCredentials(connection.dataDirectory);
     if (administrator.accessKeyId === connection.credentials.accessKeyId) return accountId;
   }
-  const sts = await stsClient(connection);
+  const sts = stsClient(connection);
   try {
     const { Account } = await sts.send(new GetCallerIdentityCommand({}));
     // It becomes part of a path.

@@ -18,6 +18,8 @@ function program(): Command {
     .version(version)
     .configureHelp({ sortSubcommands: false, showGlobalOptions: false })
     .showHelpAfterError("(ingot --help lists the commands, ingot COMMAND --help what one takes)")
+    // For `ssh`: what follows the instance is the command's own.
+    .enablePositionalOptions()
     .exitOverride()
     .addHelpText(
       "after",
@@ -98,8 +100,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong words, 3 no server answers.`,
       (await import("./commands/change-state.ts")).changeState(change, instances, options),
     );
   }
-  // For `ssh`: what follows the instance is the command's own.
-  return ingot.enablePositionalOptions();
+  return ingot;
 }
 
 function positiveInteger(text: string): number {

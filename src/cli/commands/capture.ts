@@ -1,4 +1,5 @@
 // ingot capture INSTANCE NAME: an image of what an instance is now.
+
 import { setTimeout as delay } from "node:timers/promises";
 import {
   CreateImageCommand,
@@ -6,10 +7,11 @@ import {
   DescribeSnapshotsCommand,
   type EC2Client,
 } from "@aws-sdk/client-ec2";
+import { ec2Client } from "../clients/ec2.ts";
 import { CliError } from "../failure.ts";
 import { findInstance } from "../instances.ts";
 import type { Output } from "../output.ts";
-import { type CommonOptions, ec2Client, openSession } from "../session.ts";
+import { type CommonOptions, openSession } from "../session.ts";
 
 const POLL_MS = 300;
 
@@ -21,7 +23,7 @@ export interface CaptureOptions extends CommonOptions {
 
 export async function capture(word: string, name: string, options: CaptureOptions): Promise<void> {
   const { connection, output } = openSession(options);
-  const ec2 = await ec2Client(connection);
+  const ec2 = ec2Client(connection);
   const instance = await findInstance(ec2, word);
   const { ImageId: id = "" } = await ec2.send(
     new CreateImageCommand({

@@ -1,4 +1,5 @@
 // ingot terminate, stop-instance, start, reboot INSTANCE…
+
 import {
   type EC2Client,
   type InstanceStateChange,
@@ -8,8 +9,9 @@ import {
   StopInstancesCommand,
   TerminateInstancesCommand,
 } from "@aws-sdk/client-ec2";
+import { ec2Client } from "../clients/ec2.ts";
 import { findInstanceIds, waitForState } from "../instances.ts";
-import { type CommonOptions, ec2Client, openSession } from "../session.ts";
+import { type CommonOptions, openSession } from "../session.ts";
 
 export interface ChangeStateOptions extends CommonOptions {
   readonly wait?: boolean;
@@ -58,7 +60,7 @@ export async function changeState(
   options: ChangeStateOptions,
 ): Promise<void> {
   const { connection, output } = openSession(options);
-  const ec2 = await ec2Client(connection);
+  const ec2 = ec2Client(connection);
   const change: Change = CHANGES[name];
   const ids = await findInstanceIds(ec2, words);
   let changes = await change.call(ec2, ids, options.force === true);

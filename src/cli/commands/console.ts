@@ -1,9 +1,11 @@
 // ingot console INSTANCE
+
 import { setTimeout as delay } from "node:timers/promises";
 import { DescribeInstancesCommand, GetConsoleOutputCommand } from "@aws-sdk/client-ec2";
+import { ec2Client } from "../clients/ec2.ts";
 import { newPart } from "../console-log.ts";
 import { findInstance } from "../instances.ts";
-import { type CommonOptions, ec2Client, openSession } from "../session.ts";
+import { type CommonOptions, openSession } from "../session.ts";
 
 const POLL_MS = 700;
 
@@ -12,7 +14,7 @@ export async function consoleOutput(
   options: CommonOptions & { readonly follow?: boolean },
 ): Promise<void> {
   const { connection, output } = openSession(options);
-  const ec2 = await ec2Client(connection);
+  const ec2 = ec2Client(connection);
   const id = (await findInstance(ec2, word)).InstanceId ?? "";
   const read = async (): Promise<Buffer> => {
     const { Output = "" } = await ec2.send(new GetConsoleOutputCommand({ InstanceId: id, Latest: true }));

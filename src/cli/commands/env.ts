@@ -1,10 +1,10 @@
 // ingot env: what a shell must export so that the AWS CLI and every SDK talk to the server that runs.
-import { connect, notRunning } from "../connection.ts";
+import { connect, dataDirectoryOf, notRunning } from "../connection.ts";
 import { Output } from "../output.ts";
 import type { CommonOptions } from "../session.ts";
 
 export async function env(options: CommonOptions): Promise<void> {
-  const { endpoint, region, credentials, dataDirectory } = connect(options.data ?? process.env.INGOT_DATA);
+  const { endpoint, region, credentials, dataDirectory } = connect(dataDirectoryOf(options.data));
   await fetch(new URL("/healthz", endpoint), { signal: AbortSignal.timeout(5_000) }).catch(() => {
     throw notRunning(dataDirectory, options.data);
   });

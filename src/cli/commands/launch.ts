@@ -1,4 +1,5 @@
 // ingot launch IMAGE
+
 import { readFile } from "node:fs/promises";
 import {
   type _InstanceType,
@@ -8,11 +9,12 @@ import {
   type EC2Client,
   RunInstancesCommand,
 } from "@aws-sdk/client-ec2";
+import { ec2Client } from "../clients/ec2.ts";
 import { CliError, EXIT, isCode } from "../failure.ts";
 import { findImageId } from "../images.ts";
 import { waitForState } from "../instances.ts";
 import { ensureDefaultKey } from "../keys.ts";
-import { type CommonOptions, ec2Client, openSession } from "../session.ts";
+import { type CommonOptions, openSession } from "../session.ts";
 import { waitForSsh } from "../ssh-access.ts";
 
 /** What `ingot launch` opens when no group is named: SSH, from anywhere. */
@@ -33,7 +35,7 @@ export interface LaunchOptions extends CommonOptions {
 
 export async function launch(word: string, options: LaunchOptions): Promise<void> {
   const { connection, output } = openSession(options);
-  const ec2 = await ec2Client(connection);
+  const ec2 = ec2Client(connection);
   const userData = options.userData === undefined ? undefined : await readUserData(options.userData);
   const imageId = await findImageId(ec2, word);
   const key = options.key ?? (await ensureDefaultKey(connection, ec2));

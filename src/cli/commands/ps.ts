@@ -1,11 +1,12 @@
 // ingot ps
+import { ec2Client } from "../clients/ec2.ts";
 import { allInstances, nameOf } from "../instances.ts";
 import { formatAge, table } from "../output.ts";
-import { type CommonOptions, ec2Client, openSession } from "../session.ts";
+import { type CommonOptions, openSession } from "../session.ts";
 
 export async function ps(options: CommonOptions & { readonly all?: boolean }): Promise<void> {
   const { connection, output } = openSession(options);
-  const ec2 = await ec2Client(connection);
+  const ec2 = ec2Client(connection);
   const alive = ["pending", "running", "stopping", "stopped", "shutting-down"];
   const found = await allInstances(ec2, options.all ? [] : [{ Name: "instance-state-name", Values: alive }]);
   found.sort((a, b) => (b.LaunchTime?.getTime() ?? 0) - (a.LaunchTime?.getTime() ?? 0));

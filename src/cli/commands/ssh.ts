@@ -1,13 +1,15 @@
 // ingot ssh INSTANCE [COMMAND…]
+
 import { spawn } from "node:child_process";
 import { mkdir } from "node:fs/promises";
 import { constants } from "node:os";
 import { dirname } from "node:path";
 import { systemCode } from "../../base/errors.ts";
+import { ec2Client } from "../clients/ec2.ts";
 import { CliError } from "../failure.ts";
 import { findInstance } from "../instances.ts";
 import { knownHostsFile } from "../keys.ts";
-import { type CommonOptions, ec2Client, openSession } from "../session.ts";
+import { type CommonOptions, openSession } from "../session.ts";
 import { sshArgv, waitForSsh } from "../ssh-access.ts";
 
 /** An instance that has just been launched is still booting. */
@@ -21,12 +23,13 @@ export interface SshOptions extends CommonOptions {
 /** Ends with the exit code of `ssh`, which is the command's. */
 export async function ssh(word: string, command: readonly string[], options: SshOptions): Promise<void> {
   const { connection } = openSession(options);
-  const ec2 = await ec2Client(connection);
+  const ec2 = ec2Client(connection);
   const instance = await findInstance(ec2, word);
   const target = await waitForSsh(instance, BOOT_LIMIT_MS);
   await mkdir(dirname(knownHostsFile(connection)), { recursive: true, mode: 0o700 });
   const argv = await sshArgv(connection, instance, target, options);
-  const child = spawn("ssh", [...argv, ...(command.length > 0 ? ["--", ...command] : [])], { stdio: "inherit" });
+  const words = command[0] === "--" ? command.slice(1) : command;
+  const child = spawn("ssh", [...argv, ...(words.length > 0 ? ["--", ...words] : [])], { stdio: "inherit" });
   // A terminal sends Ctrl-C to ssh as well; ours is to wait for how ssh takes it.
   process.on("SIGINT", () => {});
   process.on("SIGTERM", () => child.kill("SIGTERM"));

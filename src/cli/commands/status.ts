@@ -1,12 +1,14 @@
 // ingot status: what runs on this machine for a data directory, and what the account has.
+
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { ServerInfo } from "../../server/data-directory.ts";
+import { ec2Client } from "../clients/ec2.ts";
 import { type Connection, connect, dataDirectoryOf, readServerInfo } from "../connection.ts";
 import { allInstances } from "../instances.ts";
 import { type LocalProcess, localProcesses } from "../local-processes.ts";
 import { formatAge, formatBytes, Output, table } from "../output.ts";
-import { type CommonOptions, ec2Client } from "../session.ts";
+import type { CommonOptions } from "../session.ts";
 
 interface Status {
   readonly dataDirectory: string;
@@ -41,7 +43,7 @@ export async function status(options: CommonOptions): Promise<void> {
 }
 
 async function instancesByState(connection: Connection): Promise<Record<string, number>> {
-  const ec2 = await ec2Client(connection);
+  const ec2 = ec2Client(connection);
   const counts: Record<string, number> = {};
   for (const { State } of await allInstances(ec2)) {
     const name = State?.Name ?? "unknown";

@@ -1,10 +1,12 @@
 // ingot stop: ends the server; with --all everything else of the data directory, too.
+
 import { StopInstancesCommand } from "@aws-sdk/client-ec2";
+import { ec2Client } from "../clients/ec2.ts";
 import { connect, dataDirectoryOf, notRunning } from "../connection.ts";
 import { allInstances, waitForState } from "../instances.ts";
 import { endProcesses, type LocalProcess, localProcesses } from "../local-processes.ts";
 import { Output } from "../output.ts";
-import { type CommonOptions, ec2Client } from "../session.ts";
+import type { CommonOptions } from "../session.ts";
 
 /** The server waits for the requests under way. */
 const SERVER_PATIENCE_MS = 60_000;
@@ -44,7 +46,7 @@ export async function stop(options: StopOptions): Promise<void> {
 
 /** As `ingot stop-instance` does, as far as our account goes: the others' are switched off afterwards. */
 async function shutGuestsDown(dataDirectory: string, output: Output): Promise<void> {
-  const ec2 = await ec2Client(connect(dataDirectory));
+  const ec2 = ec2Client(connect(dataDirectory));
   const instances = await allInstances(ec2, [{ Name: "instance-state-name", Values: ["pending", "running"] }]);
   const ids = instances.map(({ InstanceId = "" }) => InstanceId);
   if (ids.length === 0) return;
