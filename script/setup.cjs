@@ -33,7 +33,15 @@ const PROGRAMS = [
   { program: "debugfs", package: "e2fsprogs", why: "builds images" },
   { program: "xz", package: "xz-utils", why: "builds images" },
   { program: "ssh", package: "openssh-client", why: "ingot ssh" },
+  { program: "busybox", package: "busybox-static", why: "the tests' smallest guests", for: ["test"] },
+  { program: "openssl", package: "openssl", why: "the tests check signatures with it", for: ["test"] },
   { program: "mmdebstrap", package: "mmdebstrap", why: "bakes full Debian images", for: ["bake"] },
+  {
+    program: "/usr/share/keyrings/debian-archive-keyring.gpg",
+    package: "debian-archive-keyring",
+    why: "Debian's keys, for baking on Ubuntu",
+    for: ["bake"],
+  },
   { program: "aws", package: "awscli", why: "the tour types its commands", for: ["tour"] },
 ];
 
