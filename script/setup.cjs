@@ -35,6 +35,7 @@ const PROGRAMS = [
   { program: "ssh", package: "openssh-client", why: "ingot ssh" },
   { program: "busybox", package: "busybox-static", why: "the tests' smallest guests", for: ["test"] },
   { program: "openssl", package: "openssl", why: "the tests check signatures with it", for: ["test"] },
+  { program: "curl", package: "curl", why: "the tests are one more client", for: ["test"] },
   { program: "mmdebstrap", package: "mmdebstrap", why: "bakes full Debian images", for: ["bake"] },
   {
     program: "/usr/share/keyrings/debian-archive-keyring.gpg",
