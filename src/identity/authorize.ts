@@ -190,7 +190,7 @@ const LAYER_NAME: Readonly<Record<Layer, string>> = {
 };
 
 /** `… is not authorized to perform: ec2:X on resource: … because no identity-based policy allows the ec2:X action`. */
-export function refusalSentence(caller: Caller, refusal: Refusal): string {
+function refusalSentence(caller: Caller, refusal: Refusal): string {
   const { action, resource } = refusal.check;
   const { layer, reason } = refusal.decision;
   const name = LAYER_NAME[layer];

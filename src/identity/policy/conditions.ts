@@ -8,7 +8,7 @@
 
 import type { Context } from "./context.ts";
 import { type IpRange, parseIpRange } from "./ip.ts";
-import { glob, literal, pattern, splitArn } from "./pattern.ts";
+import { literal, pattern, splitArn } from "./pattern.ts";
 
 /** Is the request's value one of the policy's? `null`: cannot be told, the condition is not met. */
 type ValueTest = (value: string, context: Context) => boolean | null;
@@ -126,7 +126,7 @@ function readNumber(text: string): number | null {
 }
 
 /** ISO 8601 as W3C profiles it, or seconds since 1970. */
-export function readDate(text: string): number | null {
+function readDate(text: string): number | null {
   if (/^-?\d{5,}(\.\d+)?$/.test(text)) return Number(text) * 1000;
   const iso = /^\d{4}(-\d{2}(-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})?)?)?)?$/i;
   if (!iso.test(text)) return null;
@@ -262,7 +262,3 @@ export function compileCondition(
 
 const listOf = (found: string | readonly string[] | undefined): readonly string[] =>
   found === undefined ? [] : typeof found === "string" ? [found] : found;
-
-/** Is `text` a key pattern that `glob` lists, such as `aws:RequestTag/*`? For tools that list a policy's keys. */
-export const keyMatches = (keyPattern: string, text: string): boolean =>
-  glob(keyPattern.toLowerCase()).matches(text.toLowerCase());
