@@ -36,14 +36,16 @@ export const selectImages = (db: Db) =>
 
 type ImageRow = Awaited<ReturnType<ReturnType<typeof selectImages>["execute"]>>[number];
 
-/** The row as the noun. `is_public` comes as 0 and 1 from SQLite, as a boolean from PostgreSQL. */
-export const imageOf = (row: ImageRow): Image => ({
-  ...row,
-  id: row.id as ImageId,
-  region: row.region as Region,
-  block_devices: JSON.parse(row.block_devices) as BlockDevice[],
-  is_public: Boolean(row.is_public),
-});
+/**
+ * The row as the noun, in place: a copy of thirty columns would be a quarter of what a long list costs.
+ * `is_public` comes as 0 and 1 from SQLite, as a boolean from PostgreSQL.
+ */
+export function imageOf(row: ImageRow): Image {
+  return Object.assign(row, {
+    block_devices: JSON.parse(row.block_devices) as BlockDevice[],
+    is_public: Boolean(row.is_public),
+  }) as unknown as Image;
+}
 
 /** In whatever state, deregistered ones too. */
 export async function findImage(db: Db, region: Region, id: ImageId): Promise<Image | undefined> {

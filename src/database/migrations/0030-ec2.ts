@@ -44,7 +44,7 @@ export const ec2: Migration = {
         where state in ('pending', 'available', 'disabled')`,
       `create index images_owner on images (account_id, region, created_at)`,
       `create index images_region on images (region, created_at)`,
-      `create index images_by_name on images (account_id, region, name)`,
+      `create index images_by_name on images (region, name, account_id)`,
       `create index images_pending on images (state) where state = 'pending'`,
       `create table image_permissions (
         image_id text not null references images (id), kind text not null, value text not null,

@@ -15,6 +15,7 @@ import { compileFilters, type Filters } from "../../../protocol/filters.ts";
 import { pageLimit, refusePagesOfIds } from "../../../protocol/pages.ts";
 import type { RequestContext } from "../../context.ts";
 import { onAnything, operation } from "../../operation.ts";
+import { exactTags, likePatterns } from "../narrowing.ts";
 import { ownerOf } from "../owner.ts";
 import { IMAGE_FILTERS, type ImageView, shownImage } from "./shown-image.ts";
 import { viewerOf } from "./viewer.ts";
@@ -60,22 +61,18 @@ function queryOf(
   ids: readonly ImageId[] | undefined,
   filters: Filters<ImageView>,
 ): ImageQuery {
-  const tagFilters = (input.Filters ?? []).flatMap((filter) =>
-    filter.Name?.startsWith("tag:") ? [filter.Name.slice(4)] : [],
-  );
   const filtered = filters.exactValues("image-id");
   return {
     viewer: viewerOf(ctx),
     region: ctx.region,
     ids: (ids?.length ?? 0) > 0 ? ids : (filtered as readonly ImageId[] | undefined),
     names: filters.exactValues("name"),
+    namesLike: filters.exactValues("name") === undefined ? likePatterns(input.Filters, "name") : undefined,
+    architectures: filters.exactValues("architecture"),
     states: input.IncludeDisabled === true || (ids?.length ?? 0) > 0 ? [...LISTED, "disabled"] : LISTED,
     owners: ownersOf(ctx, input.Owners, filters),
     executableBy: executableBy(ctx, input.ExecutableUsers),
-    tags: tagFilters.flatMap((key) => {
-      const values = filters.exactValues(`tag:${key}`);
-      return values === undefined ? [] : [{ key, values }];
-    }),
+    tags: exactTags(input.Filters, filters),
     notDeprecatedAt: input.IncludeDeprecated === true || (ids?.length ?? 0) > 0 ? undefined : ctx.now(),
   };
 }

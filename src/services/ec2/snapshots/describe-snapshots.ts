@@ -10,6 +10,7 @@ import { compileFilters, type Filters } from "../../../protocol/filters.ts";
 import { pageLimit, refusePagesOfIds } from "../../../protocol/pages.ts";
 import type { RequestContext } from "../../context.ts";
 import { onAnything, operation } from "../../operation.ts";
+import { exactTags } from "../narrowing.ts";
 import { ownerOf } from "../owner.ts";
 import { SNAPSHOT_FILTERS, type SnapshotView, shownSnapshot } from "./shown-snapshot.ts";
 
@@ -75,19 +76,13 @@ function queryOf(
   };
   const owners = input.OwnerIds?.map((owner) => account(owner, ["amazon"])) ?? [];
   const restorableBy = input.RestorableByUserIds?.map((user) => account(user, ["all"])) ?? [];
-  const tagFilters = (input.Filters ?? []).flatMap((filter) =>
-    filter.Name?.startsWith("tag:") ? [filter.Name.slice(4)] : [],
-  );
   return {
     viewer: ownerOf(ctx),
     ids: ids.length > 0 ? ids : (filters.exactValues("snapshot-id") as readonly SnapshotId[] | undefined),
     states: filters.exactValues("status") as SnapshotQuery["states"],
     owners: owners.length > 0 ? owners : filters.exactValues("owner-id"),
     restorableBy: restorableBy.length > 0 ? restorableBy : undefined,
-    tags: tagFilters.flatMap((key) => {
-      const values = filters.exactValues(`tag:${key}`);
-      return values === undefined ? [] : [{ key, values }];
-    }),
+    tags: exactTags(input.Filters, filters),
   };
 }
 

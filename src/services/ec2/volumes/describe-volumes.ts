@@ -21,6 +21,7 @@ import { compileFilters, type Filters, type FilterTable } from "../../../protoco
 import { pageLimit, refusePagesOfIds } from "../../../protocol/pages.ts";
 import type { RequestContext } from "../../context.ts";
 import { onAnything, operation } from "../../operation.ts";
+import { exactTags } from "../narrowing.ts";
 import { ownerOf } from "../owner.ts";
 import { oneOf, required } from "../parameters.ts";
 import { resolveOwnVolume } from "./own-volume.ts";
@@ -165,19 +166,13 @@ function queryOf(
   ids: readonly VolumeId[],
   filters: Filters<VolumeView>,
 ): VolumeQuery {
-  const tagFilters = (input.Filters ?? []).flatMap((filter) =>
-    filter.Name?.startsWith("tag:") ? [filter.Name.slice(4)] : [],
-  );
   return {
     owner: ownerOf(ctx),
     ids: ids.length > 0 ? ids : (filters.exactValues("volume-id") as readonly VolumeId[] | undefined),
     states: filters.exactValues("status") as VolumeQuery["states"],
     instances: filters.exactValues("attachment.instance-id"),
     snapshots: filters.exactValues("snapshot-id"),
-    tags: tagFilters.flatMap((key) => {
-      const values = filters.exactValues(`tag:${key}`);
-      return values === undefined ? [] : [{ key, values }];
-    }),
+    tags: exactTags(input.Filters, filters),
   };
 }
 
