@@ -1,8 +1,9 @@
 // How long a decision takes: `node_modules/.bin/node bench/identity/decisions.ts`.
 //
-// The policy that decides stands last, behind statements of the same service with two actions, two resources and a condition
-// each: no order or index helps. The second table is a request's whole share: key and generation looked up in a real
-// database, the policies of its principal, six checks as a RunInstances has them.
+// The statement that decides stands last, behind others with two actions, two resources and a condition each: once such as
+// name other actions of the service, once such as name this one, so that each of them must be tried. The last row is a
+// request's whole share: key and generation looked up in a real database, the policies of its principal, six checks as a
+// RunInstances has them.
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -37,10 +38,10 @@ async function measure(name: string, batch: number, batches: number, call: () =>
   console.log(`${name.padEnd(36)} p50 ${percentile(times, 0.5)} µs   p90 ${percentile(times, 0.9)} µs`);
 }
 
-function decision(statements: number): () => unknown {
+function decision(statements: number, same: boolean): () => unknown {
   const passed = Array.from({ length: statements - 1 }, (_, n) => ({
     Effect: "Allow",
-    Action: [`ec2:Describe${n}*`, "ec2:Run*x"],
+    Action: [same ? "ec2:Run*" : `ec2:Describe${n}*`, "ec2:Run*x"],
     Resource: [`arn:aws:ec2:*:*:instance/i-${n}*`, "arn:aws:ec2:us-east-1:*:*/foo"],
     Condition: { StringEquals: { "aws:RequestTag/team": ["a", "b"] } },
   }));
@@ -66,8 +67,10 @@ function decision(statements: number): () => unknown {
   };
 }
 
-for (const statements of [1, 50, 500])
-  await measure(`decision, ${statements} statements`, 200, 200, decision(statements));
+for (const statements of [1, 50, 500]) {
+  await measure(`decision, ${statements} statements`, 200, 200, decision(statements, false));
+  await measure(`decision, ${statements}, all of this action`, 200, 200, decision(statements, true));
+}
 
 const directory = await mkdtemp(join(tmpdir(), "bench-identity-"));
 const database = await openDatabase({ engine: "sqlite", path: join(directory, "db") });

@@ -289,7 +289,7 @@ function ours(each: Case): string {
               accountId: each.owner,
               policy:
                 each.resourcePolicy === null
-                  ? { name: "none", policy: { statements: [], forService: () => [] } }
+                  ? { name: "none", policy: { statements: [], about: () => [] } }
                   : named("resource", each.resourcePolicy),
             },
     },

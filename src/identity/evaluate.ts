@@ -134,10 +134,8 @@ export function evaluate(asked: Asked, policies: PolicySet): Decision {
 const implicitly = (layer: Layer): Decision => ({ allowed: false, reason: "implicitDeny", layer, statement: null });
 
 export function questionOf(asked: Pick<Asked, "action" | "resource" | "context">): Question {
-  const action = asked.action.toLowerCase();
   return {
-    action,
-    service: action.slice(0, action.indexOf(":")),
+    action: asked.action.toLowerCase(),
     resource: asked.resource,
     resourceParts: splitArn(asked.resource),
     context: asked.context,
@@ -147,10 +145,10 @@ export function questionOf(asked: Pick<Asked, "action" | "resource" | "context">
 function verdictOf(policies: readonly NamedPolicy[], question: Question): Verdict {
   const verdict: Verdict = { deny: null, allow: null };
   for (const named of policies) {
-    for (const statement of named.policy.forService(question.service)) {
+    for (const statement of named.policy.about(question)) {
       // Once something allows, only a deny can change the answer.
       if (statement.effect === "Allow" && verdict.allow !== null) continue;
-      if (!statement.matches(question)) continue;
+      if (!statement.holds(question)) continue;
       const matched = matchedStatement(named, statement);
       if (statement.effect === "Deny") {
         verdict.deny = matched;
@@ -175,9 +173,9 @@ function resourceVerdict(asked: Asked, question: Question): (Verdict & { naming:
   if (asked.resourcePolicy === undefined) return null;
   const named = asked.resourcePolicy.policy;
   const verdict: Verdict & { naming: Exclude<Naming, null> } = { deny: null, allow: null, naming: "account" };
-  for (const statement of named.policy.forService(question.service)) {
+  for (const statement of named.policy.about(question)) {
     const naming = statement.principals?.(asked.subject) ?? null;
-    if (naming === null || !statement.matches(question)) continue;
+    if (naming === null || !statement.holds(question)) continue;
     if (statement.effect === "Deny") verdict.deny ??= matchedStatement(named, statement);
     else if (verdict.allow === null || CLOSER[naming] > CLOSER[verdict.naming]) {
       verdict.allow = matchedStatement(named, statement);

@@ -143,7 +143,7 @@ export function createPrincipals(database: Database): Principals {
   };
 }
 
-const NOTHING: CompiledPolicy = { statements: [], forService: () => [] };
+const NOTHING: CompiledPolicy = { statements: [], about: () => [] };
 
 async function groupsOf(db: Db, userId: string): Promise<{ id: string; name: string }[]> {
   return db

@@ -1,5 +1,5 @@
-// From a checked document to its fast form. A statement is a row of tests over one question; a policy hands out only those
-// of its statements that can speak of the question's service.
+// From a checked document to its fast form. A statement is a row of tests over one question; a policy remembers which of its
+// statements name an action, so that the others cost nothing when it is asked for again.
 import { type ConditionTest, compileCondition } from "./conditions.ts";
 import type { Context } from "./context.ts";
 import {
@@ -12,12 +12,13 @@ import {
 import { type ArnParts, type ArnPattern, arnPattern, type Glob, glob } from "./pattern.ts";
 import { compilePrincipals, type PrincipalTest } from "./principal.ts";
 
+/** Lists of a few statements each, per policy. */
+const MOST_ACTIONS_KEPT = 512;
+
 /** One question, prepared once for all statements. */
 export interface Question {
   /** Lower case, `ec2:runinstances`. */
   readonly action: string;
-  /** `ec2`. */
-  readonly service: string;
   readonly resource: string;
   /** `splitArn(resource)`. */
   readonly resourceParts: ArnParts | null;
@@ -33,6 +34,8 @@ export interface Statement {
   readonly principals: PrincipalTest | null;
   /** Action, resource and conditions. */
   matches(question: Question): boolean;
+  /** Resource and conditions, of a statement that is known to name the action. */
+  holds(question: Question): boolean;
   /** For explanations, never on a request's path. */
   readonly parts: StatementParts;
 }
@@ -47,8 +50,8 @@ export interface StatementParts {
 
 export interface CompiledPolicy {
   readonly statements: readonly Statement[];
-  /** Those that may match an action of this service, in order. */
-  forService(service: string): readonly Statement[];
+  /** Those that name the question's action, in order. */
+  about(question: Question): readonly Statement[];
 }
 
 /**
@@ -63,34 +66,24 @@ export function compilePolicy(
 ): CompiledPolicy {
   const document = parsePolicy(text, kind);
   const variables = document.version === "2012-10-17";
-  const compiled = document.statements.map((statement, index) => ({
-    statement: compileStatement(statement, index, variables, principalIds),
-    services: servicesOf(statement.actions),
-  }));
-  const statements = compiled.map(({ statement }) => statement);
-  const ofAny = compiled.filter(({ services }) => services === null).map(({ statement }) => statement);
-  const byService = new Map<string, readonly Statement[]>();
-  for (const { services } of compiled) {
-    for (const service of services ?? []) {
-      if (byService.has(service)) continue;
-      byService.set(
-        service,
-        compiled.filter((each) => each.services?.has(service) ?? true).map(({ statement }) => statement),
-      );
-    }
-  }
-  return { statements, forService: (service) => byService.get(service) ?? ofAny };
-}
-
-/** Services that the actions name; null when any could be meant. */
-function servicesOf(actions: Patterns): ReadonlySet<string> | null {
-  if (actions.negated) return null;
-  const services = new Set<string>();
-  for (const action of actions.patterns) {
-    if (action.startsWith("*")) return null;
-    services.add(action.slice(0, action.indexOf(":")).toLowerCase());
-  }
-  return services;
+  const statements = document.statements.map((statement, index) =>
+    compileStatement(statement, index, variables, principalIds),
+  );
+  const byAction = new Map<string, readonly Statement[]>();
+  return {
+    statements,
+    about(question) {
+      const { action } = question;
+      let about = byAction.get(action);
+      if (about === undefined) {
+        about = statements.filter((statement) => statement.parts.action(question));
+        // The actions that are answered are known and few; simulations may ask for any.
+        if (byAction.size >= MOST_ACTIONS_KEPT) byAction.clear();
+        byAction.set(action, about);
+      }
+      return about;
+    },
+  };
 }
 
 function compileStatement(
@@ -111,6 +104,7 @@ function compileStatement(
     effect: document.effect,
     principals: document.principals === null ? null : compilePrincipals(document.principals, principalIds),
     matches: (question) => action(question.action) && resource(question) && met(question.context),
+    holds: (question) => resource(question) && met(question.context),
     parts: {
       action: (question) => action(question.action),
       resource,

@@ -31,6 +31,14 @@ function globOf(pattern: string): Glob {
   if (!hasAnyOne && parts.length === 2 && parts[1] === "") {
     return { matches: (text) => text.startsWith(first), everything: false };
   }
+  if (!hasAnyOne && parts.length === 2) {
+    const last = parts[1]!;
+    const least = first.length + last.length;
+    return {
+      matches: (text) => text.length >= least && text.endsWith(last) && text.startsWith(first),
+      everything: false,
+    };
+  }
   return { matches: (text) => matchesParts(parts, text), everything: false };
 }
 
@@ -212,14 +220,19 @@ function arnGlobOf(marked: string): ArnGlob {
   const given = marked.slice(4).split(":");
   const parts = [...given.slice(0, 4), ...(given.length > 4 ? [given.slice(4).join(":")] : [])];
   if (parts.length < 5 && !marked.endsWith(STAR)) return { matches: () => false };
-  const globs = parts.map(globOf);
-  const last = globs.length - 1;
+  const last = parts.length - 1;
+  const lastGlob = globOf(parts[last]!);
+  // Only the parts that can say no.
+  const others = parts
+    .slice(0, last)
+    .map((part, at) => ({ at, glob: globOf(part) }))
+    .filter((each) => !each.glob.everything);
   return {
     matches(_arn, of) {
       if (of === null) return false;
       // The last first: it tells patterns apart most often.
-      if (!globs[last]!.matches(last === 4 ? of[4] : of.slice(last).join(":"))) return false;
-      for (let i = last - 1; i >= 0; i--) if (!globs[i]!.matches(of[i]!)) return false;
+      if (!lastGlob.matches(last === 4 ? of[4] : of.slice(last).join(":"))) return false;
+      for (const each of others) if (!each.glob.matches(of[each.at]!)) return false;
       return true;
     },
   };

@@ -441,11 +441,11 @@ test("nothing of one account is found in another", async (t) => {
   await world.call(one, "CreateUser", { UserName: "secret" });
   const { Policy } = await world.call(one, "CreatePolicy", { PolicyName: "secret", PolicyDocument: allow("*") });
   await refused(world.call(two, "GetUser", { UserName: "secret" }), "NoSuchEntity");
-  await refused(world.call(two, "GetPolicy", { PolicyArn: Policy?.Arn }), "NoSuchEntity");
+  await refused(world.call(two, "GetPolicy", { PolicyArn: Policy?.Arn }), "AccessDenied");
   await refused(world.call(two, "AttachUserPolicy", { UserName: "admin", PolicyArn: Policy?.Arn }), "NoSuchEntity");
   await refused(
     world.call(two, "CreatePolicyVersion", { PolicyArn: Policy?.Arn, PolicyDocument: allow("*") }),
-    "NoSuchEntity",
+    "AccessDenied",
   );
   assert.deepEqual(
     (await world.call(two, "ListUsers", {})).Users?.map((user) => user.UserName),

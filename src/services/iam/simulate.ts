@@ -171,7 +171,7 @@ function merged(boundary: readonly Simulated[]): NamedPolicy | null {
     name: only.id,
     policy: {
       statements: all.flatMap((each) => each.statements),
-      forService: (service) => all.flatMap((each) => each.forService(service)),
+      about: (question) => all.flatMap((each) => each.about(question)),
     },
   };
 }
