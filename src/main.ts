@@ -48,14 +48,22 @@ export interface RunningServer {
 const ROOT = new URL("../", import.meta.url);
 const { version } = JSON.parse(readFileSync(new URL("package.json", ROOT), "utf8")) as { version: string };
 
-/** Opens everything and listens. @throws Error in a sentence for whoever started it; what was opened is closed again */
-export async function startServer(config: ServerConfig, say: (line: string) => void): Promise<RunningServer> {
+/**
+ * Opens everything and listens.
+ * @param signal  gives the start up where that takes long; a running server is ended by `close`
+ * @throws Error in a sentence for whoever started it; what was opened is closed again
+ */
+export async function startServer(
+  config: ServerConfig,
+  say: (line: string) => void,
+  signal: AbortSignal,
+): Promise<RunningServer> {
   const opened: (() => Promise<void> | void)[] = [];
   const closeAll = async () => {
     for (const close of opened.reverse()) await close();
   };
   try {
-    return await open(config, say, opened, closeAll);
+    return await open(config, say, signal, opened, closeAll);
   } catch (error) {
     await closeAll();
     throw error;
@@ -65,6 +73,7 @@ export async function startServer(config: ServerConfig, say: (line: string) => v
 async function open(
   config: ServerConfig,
   say: (line: string) => void,
+  signal: AbortSignal,
   opened: (() => Promise<void> | void)[],
   closeAll: () => Promise<void>,
 ): Promise<RunningServer> {
@@ -75,6 +84,21 @@ async function open(
   const log: Log = pino({ base: { pid: process.pid } }, destination);
   const clock = systemClock;
 
+  // Its programs take their time, most of it in the kernel: all else is opened meanwhile.
+  const openingFabric = openFabric({
+    directory: directory.network,
+    log,
+    metadataSocket: directory.metadataSocket,
+    ...(config.network === undefined ? {} : { prefer: config.network }),
+  });
+  // Whoever awaits it below is told of its failure.
+  openingFabric.catch(() => {});
+  opened.push(() =>
+    openingFabric.then(
+      (fabric) => fabric.close(),
+      () => {},
+    ),
+  );
   const masterKey = await loadMasterKey(directory.masterKey, config.masterKey);
   const database = await openDatabase(config.database);
   opened.push(() => database.close());
@@ -96,16 +120,11 @@ async function open(
       clock,
       log,
       say,
+      signal,
     });
   }
 
-  const fabric = await openFabric({
-    directory: directory.network,
-    log,
-    metadataSocket: directory.metadataSocket,
-    ...(config.network === undefined ? {} : { prefer: config.network }),
-  });
-  opened.push(() => fabric.close());
+  const fabric = await openingFabric;
   const forwarder = new Forwarder(fabric, log);
   opened.push(() => forwarder.close());
   const metadata = await listenForMetadata({
@@ -249,23 +268,29 @@ export async function main(args: readonly string[]): Promise<void> {
     console.log(SERVE_USAGE);
     return;
   }
-  const server = await startServer(parseConfig(args, process.env), (line) => console.log(line));
-  console.log(`Ingot is ready: ${server.url}`);
-  if (process.stdout.isTTY) console.log(HOW_TO_GO_ON);
-  let stopping = false;
+  const config = parseConfig(args, process.env);
+  const given = new AbortController();
+  const starting = startServer(config, (line) => console.log(line), given.signal);
   const stop = () => {
-    if (stopping) process.exit(130);
-    stopping = true;
-    server.close().then(
-      () => process.exit(0),
-      (error) => {
-        console.error(`ingot: ${chain(error)}`);
-        process.exit(1);
-      },
-    );
+    // Asked again: at once. Nothing is lost, the next start cleans up.
+    if (given.signal.aborted) process.exit(130);
+    given.abort(new Error("stopped while it was starting"));
+    void starting
+      .then((server) => server.close())
+      .then(
+        () => process.exit(0),
+        (error) => {
+          console.error(`ingot: ${chain(error)}`);
+          process.exit(1);
+        },
+      );
   };
   process.on("SIGINT", stop);
   process.on("SIGTERM", stop);
+  const server = await starting;
+  if (given.signal.aborted) return;
+  console.log(`Ingot is ready: ${server.url}`);
+  if (process.stdout.isTTY) console.log(HOW_TO_GO_ON);
 }
 
 if (import.meta.main) {

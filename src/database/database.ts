@@ -4,7 +4,6 @@
 // Writers are serialised in this process: SQLite has one writer anyway, and a rule that reads before it writes then
 // holds without retries. On PostgreSQL transactions are SERIALIZABLE and a conflict is tried again.
 import { Kysely, PostgresDialect } from "kysely";
-import pg from "pg";
 import { chain } from "../base/errors.ts";
 import { migrate } from "./migrate.ts";
 import type { Schema } from "./schema.ts";
@@ -63,6 +62,7 @@ async function openSqlite(path: string): Promise<Database> {
 }
 
 async function openPostgres(url: string): Promise<Database> {
+  const { default: pg } = await import("pg");
   // int8 as a number: nothing here counts past 2^53.
   const types = new pg.TypeOverrides();
   types.setTypeParser(20, (text: string) => Number(text));
