@@ -7,7 +7,7 @@ import { accountId, newId, type Region, type SnapshotId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import { volumeSizeGib } from "../base/units.ts";
 import type { Database, Db } from "../database/database.ts";
-import { type BuiltImage, buildImage } from "../image-builder/build.ts";
+import type { BuiltImage } from "../image-builder/build.ts";
 import { insertImage } from "../model/image-rows.ts";
 import { DEFAULT_REGION, REGIONS } from "../model/regions.ts";
 import { insertSnapshots, newSnapshot } from "../model/snapshot-rows.ts";
@@ -29,6 +29,7 @@ export interface FirstImageParts {
   readonly clock: Clock;
   readonly log: Log;
   readonly say: (line: string) => void;
+  readonly signal: AbortSignal;
 }
 
 /** Is it there already, in whatever state its later life has brought it to? */
@@ -47,6 +48,8 @@ export async function hasFirstImage(db: Db): Promise<boolean> {
  * Region's catalogue. A crash on the way leaves no row, and the next start does it again.
  */
 export async function makeFirstImage(parts: FirstImageParts): Promise<void> {
+  // Needed once in a data directory's life.
+  const { buildImage } = await import("../image-builder/build.ts");
   const scratch = await mkdtemp(join(tmpdir(), "ingot-first-image-"));
   try {
     parts.say("First start: building the image ingot/tiny …");
@@ -54,11 +57,13 @@ export async function makeFirstImage(parts: FirstImageParts): Promise<void> {
       outputDirectory: scratch,
       cacheDirectory: parts.packageCache,
       onProgress: (step) => parts.log.info({ step }, "building ingot/tiny"),
+      signal: parts.signal,
     });
     const ids = new Map<Region, SnapshotId>(REGIONS.map((region) => [region, newId("snapshot")]));
     const first = ids.get(DEFAULT_REGION) ?? newId("snapshot");
     const content = await parts.store.capture({
       snapshotId: first,
+      owner: "public",
       bytes: built.bytes,
       base: null,
       source: { kind: "file", path: built.diskPath },
