@@ -11,6 +11,7 @@ import type { Duplex } from "node:stream";
 import { LINK_LOCAL_RESOLVER, METADATA_IP, resolverOf } from "./address.ts";
 import { controlServer, DIAL_TIMEOUT_MS } from "./control.ts";
 import { answerDhcp, parseDhcp } from "./dhcp.ts";
+import { endWithDirectory } from "./directory-gone.ts";
 import { stateReader } from "./fabric-state.ts";
 import { metadataRelay } from "./metadata-relay.ts";
 import { Resolver } from "./resolver.ts";
@@ -27,6 +28,7 @@ const dnsSockets = new Map<string, Socket>();
 await serveDns();
 // Last: who can connect here finds everything else in place.
 await controlServer(join(directory, "agent.sock"), { dial: dialGuest, reload: serveDns });
+endWithDirectory(directory, ["holder", "slirp4netns"]);
 
 function serveDhcp(): Promise<void> {
   const socket = createSocket({ type: "udp4", reuseAddr: true });

@@ -12,7 +12,7 @@ import type { Duplex } from "node:stream";
 import type { InstanceId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import type { Nic, NicAttachment, SecurityGroupRules } from "../model/nic.ts";
-import { type KernelMode, openKernelFabric, probeKernel } from "./kernel-fabric.ts";
+import { type KernelMode, knownMode, openKernelFabric, probeKernel } from "./kernel-fabric.ts";
 import { openUserFabric, probeUser } from "./user-fabric.ts";
 
 export interface FabricProcess {
@@ -73,7 +73,7 @@ export interface Fabric {
 }
 
 export interface FabricOptions {
-  /** The fabric's own; made when absent, mode 0700. At most 60 bytes long, for the unix sockets in it. */
+  /** The fabric's own; made when absent, mode 0700. At most `MAX_DIRECTORY_BYTES` long. */
   readonly directory: string;
   readonly log: Log;
   /** Unix socket where the server's metadata listener is, or will be. */
@@ -87,10 +87,20 @@ export interface FabricOptions {
   readonly hostAddresses?: () => readonly string[];
 }
 
+/** A unix socket's path has at most 107 bytes, and a guest's is `/i-0123456789abcdef0.net` below the directory. */
+export const MAX_DIRECTORY_BYTES = 107 - 24;
+
 /** Probes by doing, best first: namespace as root, namespace in a user namespace, user space. Costs some 50 ms. */
 export async function openFabric(options: FabricOptions): Promise<Fabric> {
+  if (Buffer.byteLength(options.directory) > MAX_DIRECTORY_BYTES) {
+    throw new Error(
+      `the path of the network's directory is longer than ${MAX_DIRECTORY_BYTES} bytes: ${options.directory}`,
+    );
+  }
   const refusals: string[] = [];
   if (options.prefer !== "user") {
+    const known = knownMode(options.directory);
+    if (known !== null) return openKernelFabric(known, options, refusals);
     for (const mode of ["root", "rootless"] satisfies KernelMode[]) {
       const refusal = await probeKernel(mode);
       if (refusal === null) return openKernelFabric(mode, options, refusals);

@@ -12,6 +12,8 @@ const READY_TIMEOUT_MS = 30_000;
 const MAX_BACKOFF_MS = 30_000;
 
 export interface Keeper {
+  /** Takes the one that an earlier server started, if it runs and is of our version. A millisecond. */
+  adopt(): Promise<void>;
   /** Afterwards it runs and, where it has a socket, answers. Cheap when it does already. */
   ensure(): Promise<void>;
   pid(): number | null;
@@ -42,15 +44,17 @@ export function keepProcess(options: KeepOptions): Keeper {
   async function ensure(): Promise<void> {
     if (closed || (record !== null && isAlive(record))) return;
     const died = record !== null;
-    const adopted = died ? null : findProcess(directory, name);
-    if (adopted !== null && (socket === null || (await isCurrent(socket)))) {
-      record = adopted;
-      return;
-    }
+    if (!died) await adopt();
+    if (record !== null && isAlive(record)) return;
     if (performance.now() < notBefore) return;
     if (died) log.warn({ output: logTail(directory, name) }, `${name} ended; starting it again`);
-    await endProcess(directory, name, adopted);
+    await endProcess(directory, name, findProcess(directory, name)); // of an older version, or deaf
     await start();
+  }
+
+  async function adopt(): Promise<void> {
+    const found = findProcess(directory, name);
+    if (found !== null && (socket === null || (await isCurrent(socket)))) record = found;
   }
 
   async function start(): Promise<void> {
@@ -64,7 +68,7 @@ export function keepProcess(options: KeepOptions): Keeper {
     });
     record = started;
     const giveUpAt = performance.now() + READY_TIMEOUT_MS;
-    while (socket !== null && !(await isCurrent(socket))) {
+    while (socket !== null && !closed && !(await isCurrent(socket))) {
       if (!isAlive(started)) throw new Error(`${name} ended at its start: ${logTail(directory, name)}`);
       if (performance.now() > giveUpAt) throw new Error(`${name} does not answer: ${logTail(directory, name)}`);
       await delay(5);
@@ -88,6 +92,7 @@ export function keepProcess(options: KeepOptions): Keeper {
   }
 
   return {
+    adopt,
     ensure: once,
     pid: () => (record !== null && isAlive(record) ? record.pid : null),
     close: () => {

@@ -19,12 +19,13 @@ import { forbidden, HOST_ADDRESS_INTERVAL_MS, hostAddresses } from "./host-addre
 import { type Keeper, keepProcess, nodeArgv } from "./keeper.ts";
 import { Links } from "./links.ts";
 import { endNamespace, enter, type KernelMode, type Namespace, openNamespace } from "./namespace.ts";
-import { UPLINK } from "./nft-rules.ts";
+import { TABLE, UPLINK, VERSION_CHAIN } from "./nft-rules.ts";
 import { isAlive, type ProcessRecord } from "./process-record.ts";
 import { RuleSet } from "./rule-set.ts";
+import { Session, toOnePipe } from "./session.ts";
 import { tapName } from "./tap.ts";
 
-export { type KernelMode, probeKernel } from "./namespace.ts";
+export { type KernelMode, knownMode, probeKernel } from "./namespace.ts";
 
 /** slirp4netns' own network. Link-local, which no VPC may use, so it never hides an address that a guest means. */
 const UPLINK_CIDR = "169.254.2.0/24";
@@ -68,6 +69,8 @@ class KernelFabric implements Fabric {
   readonly #agent: Keeper;
   readonly #uplink: Keeper;
   readonly #socket: string;
+  readonly #ip: Session;
+  readonly #nft: Session;
   readonly #links: Links;
   readonly #rules: RuleSet;
   #namespace: Namespace | null = null;
@@ -83,8 +86,19 @@ class KernelFabric implements Fabric {
     const { directory, log } = options;
     this.#socket = join(directory, "agent.sock");
     const inside = (argv: readonly string[], input: string) => run([...this.#enter(), ...argv], input);
-    this.#links = new Links(inside, options.guestUid);
-    this.#rules = new RuleSet(inside, mode);
+    this.#ip = new Session({
+      argv: () => toOnePipe(this.#enter(), ["ip", "-force", "-batch", "-"]),
+      markLine: "link show lo",
+      mark: /1: lo: .*\n +link\/loopback .*\n$/,
+    });
+    this.#nft = new Session({
+      argv: () => toOnePipe(this.#enter(), ["nft", "--interactive"]),
+      markLine: `list chain ${TABLE} ${VERSION_CHAIN}`,
+      mark: /table inet ingot \{\n\tchain version_\d+ \{\n\t\}\n\}\n$/,
+    });
+    const ip = { once: inside, session: (lines: string) => this.#ip.send(lines), renew: () => this.#ip.renew() };
+    this.#links = new Links(ip, options.guestUid);
+    this.#rules = new RuleSet({ once: inside, session: (line) => this.#nft.send(line) }, mode);
     this.#desired = new Desired({
       directory,
       write: (nics, groups) => this.#write(nics, groups),
@@ -102,7 +116,7 @@ class KernelFabric implements Fabric {
       name: "slirp4netns",
       log,
       socket: null,
-      argv: () => uplinkArgv(mode, this.#holder().pid),
+      argv: () => uplinkArgv(this.#namespace?.mode ?? mode, this.#holder().pid),
     });
   }
 
@@ -112,18 +126,21 @@ class KernelFabric implements Fabric {
   }
 
   #enter(): readonly string[] {
-    return enter(this.#mode, this.#holder().pid);
+    return enter(this.#namespace?.mode ?? this.#mode, this.#holder().pid);
   }
 
   async open(): Promise<void> {
     await this.#openNamespace();
-    await Promise.all([this.#agent.ensure(), this.#uplink.ensure()]);
+    await Promise.all([this.#agent.adopt(), this.#uplink.adopt()]);
     this.#watch = setInterval(() => void this.#check(), WATCH_INTERVAL_MS);
     this.#watch.unref();
+    // Where they have to be started, nobody waits for it: no guest asks anything for its first second.
+    void this.#check();
   }
 
   /** Finds or makes the namespace; what it lacks of what we know is put there. */
   async #openNamespace(): Promise<void> {
+    await Promise.all([this.#ip.close(), this.#nft.close()]); // they are in the namespace that there was
     this.#namespace = await openNamespace(this.#options.directory, this.#mode);
     const { nics, groups } = this.#desired;
     this.#write(nics, groups);
@@ -195,7 +212,8 @@ class KernelFabric implements Fabric {
     return this.#desired.nics;
   }
 
-  dial(privateIp: string, port: number): Promise<Duplex> {
+  async dial(privateIp: string, port: number): Promise<Duplex> {
+    if (this.#agent.pid() === null) await this.#agent.ensure();
     return dial(this.#socket, privateIp, port);
   }
 
@@ -235,6 +253,7 @@ class KernelFabric implements Fabric {
     if (this.#watch !== null) clearInterval(this.#watch);
     await this.#desired.alone(async () => {});
     await this.#links.settled();
+    await Promise.all([this.#ip.close(), this.#nft.close()]);
     this.#agent.close();
     this.#uplink.close();
   }
@@ -243,7 +262,7 @@ class KernelFabric implements Fabric {
     await this.close();
     // The agent and the holder are all that keeps the namespace, once guests are gone.
     await Promise.all([this.#agent.stop(), this.#uplink.stop()]);
-    await endNamespace(this.#options.directory);
+    await endNamespace(this.#options.directory, this.#namespace?.holder ?? null);
     this.#namespace = null;
   }
 }

@@ -4,21 +4,30 @@ import { gatewayOf, parseCidr, resolverOf } from "./address.ts";
 import { GUEST_MTU } from "./dhcp.ts";
 import { tapName } from "./tap.ts";
 
-type Run = (argv: readonly string[], input: string) => Promise<string>;
+export interface IpRun {
+  /** One program, run to its end. */
+  once(argv: readonly string[], input: string): Promise<string>;
+  /** Commands of `ip -batch`, through the session. */
+  session(lines: string): Promise<void>;
+  /** A new session. */
+  renew(): Promise<void>;
+}
 
 /** Taps to be deleted are collected in this interface group, which one command deletes: the kernel waits 20 ms per
  * deletion, not per interface. */
 const LEAVING_GROUP = 7;
 
 export class Links {
-  readonly #run: Run;
+  readonly #run: IpRun;
   readonly #uid: number | undefined;
   /** What each tap was set up with; "" when it was found. */
   #taps = new Map<string, string>();
   #vpcs = new Set<string>();
+  /** Taken away, and perhaps still there. */
+  readonly #leaving = new Set<string>();
   #reaping: Promise<void> = Promise.resolve();
 
-  constructor(run: Run, uid: number | undefined) {
+  constructor(run: IpRun, uid: number | undefined) {
     this.#run = run;
     this.#uid = uid;
   }
@@ -32,7 +41,7 @@ export class Links {
   /** Learns the taps that exist. */
   async find(): Promise<void> {
     this.clear();
-    const links = JSON.parse(await this.#run(["ip", "-json", "link", "show"], "")) as { ifname: string }[];
+    const links = JSON.parse(await this.#run.once(["ip", "-json", "link", "show"], "")) as { ifname: string }[];
     for (const { ifname } of links) if (ifname.startsWith("tap")) this.#taps.set(ifname, "");
   }
 
@@ -52,8 +61,13 @@ export class Links {
       changed.set(tap, settings);
     }
     if (lines.length > 0) {
-      await this.#reaping; // one of these may be on its way out
-      await this.#run(["ip", "-batch", "-"], `${lines.join("\n")}\n`);
+      if ([...changed.keys()].some((tap) => this.#leaving.has(tap))) await this.#reaping;
+      try {
+        await this.#run.session(lines.join("\n"));
+      } catch (error) {
+        await this.find(); // some of it may have been done
+        throw error;
+      }
       for (const vpc of vpcs) this.#vpcs.add(vpc);
       for (const [tap, settings] of changed) this.#taps.set(tap, settings);
     }
@@ -62,14 +76,20 @@ export class Links {
 
   /** Nobody waits for it: without rules a tap passes nothing. */
   #reap(taps: readonly string[]): void {
-    for (const tap of taps) this.#taps.delete(tap);
+    for (const tap of taps) {
+      this.#taps.delete(tap);
+      this.#leaving.add(tap);
+    }
     const batch = [...taps.map((tap) => `link set ${tap} group ${LEAVING_GROUP}`), `link del group ${LEAVING_GROUP}`];
     this.#reaping = this.#reaping
-      .then(() => this.#run(["ip", "-force", "-batch", "-"], `${batch.join("\n")}\n`))
-      .then(
-        () => {},
-        () => {}, // one of them had gone by itself; -force went on
-      );
+      .then(() => this.#run.once(["ip", "-force", "-batch", "-"], `${batch.join("\n")}\n`))
+      .catch(() => {}) // one of them had gone by itself; -force went on
+      // A running `ip` remembers each name's interface number, and the next tap of that name will have another.
+      .then(() => this.#run.renew())
+      .catch(() => {}) // the next request says what is wrong
+      .then(() => {
+        for (const tap of taps) this.#leaving.delete(tap);
+      });
   }
 
   settled(): Promise<void> {

@@ -47,6 +47,13 @@ export async function probeKernel(mode: KernelMode): Promise<string | null> {
   }
 }
 
+/** How the namespace that is already there was made; null when there is none: then a probe has to tell. */
+export function knownMode(directory: string): KernelMode | null {
+  const holder = findProcess(directory, "holder");
+  const known = readIdentity(directory);
+  return known !== null && holder !== null && inodeOf(holder.pid) === known.inode ? known.mode : null;
+}
+
 interface Identity {
   readonly bootId: string;
   /** `net:[4026532461]` */
@@ -84,8 +91,9 @@ export async function openNamespace(directory: string, mode: KernelMode): Promis
   return { mode, holder, fresh: true };
 }
 
-export async function endNamespace(directory: string): Promise<void> {
-  await endProcess(directory, "holder", findProcess(directory, "holder"));
+/** @param holder as it was opened: also ended when the record on disk is gone */
+export async function endNamespace(directory: string, holder: ProcessRecord | null): Promise<void> {
+  await endProcess(directory, "holder", holder ?? findProcess(directory, "holder"));
   rmSync(identityPath(directory), { force: true });
 }
 

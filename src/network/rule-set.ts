@@ -3,19 +3,24 @@ import type { Nic, SecurityGroupRules } from "../model/nic.ts";
 import type { KernelMode } from "./namespace.ts";
 import { baseRules, type RuleObject, ruleObjects, TABLE, VERSION_CHAIN } from "./nft-rules.ts";
 
-type Run = (argv: readonly string[], input: string) => Promise<string>;
+export interface NftRun {
+  /** One program, run to its end: for what no session can, such as blocks of several lines. */
+  once(argv: readonly string[], input: string): Promise<string>;
+  /** One transaction through the session. */
+  session(line: string): Promise<void>;
+}
 
 /** Statements per nft transaction in a user namespace: its socket buffer holds some 400 rules. */
 const ROOTLESS_STATEMENTS = 200;
 
 export class RuleSet {
-  readonly #run: Run;
+  readonly #run: NftRun;
   readonly #mode: KernelMode;
   /** What the table holds, as far as we know; `put: ""` where we do not. */
   #applied = new Map<string, RuleObject>();
   #forbidden = "";
 
-  constructor(run: Run, mode: KernelMode) {
+  constructor(run: NftRun, mode: KernelMode) {
     this.#run = run;
     this.#mode = mode;
   }
@@ -26,16 +31,16 @@ export class RuleSet {
     this.#forbidden = "";
     const fresh = `add table ${TABLE}\ndelete table ${TABLE}\n`;
     try {
-      await this.#nft(fresh + baseRules(true));
+      await this.#run.once(["nft", "-f", "-"], fresh + baseRules(true));
     } catch {
-      await this.#nft(fresh + baseRules(false));
+      await this.#run.once(["nft", "-f", "-"], fresh + baseRules(false));
     }
   }
 
   /** Takes over the table of an earlier server, which held these or, after a crash, less. */
   async find(nics: readonly Nic[], groups: readonly SecurityGroupRules[]): Promise<void> {
     try {
-      await this.#run(["nft", "list", "chain", ...TABLE.split(" "), VERSION_CHAIN], "");
+      await this.#run.once(["nft", "list", "chain", ...TABLE.split(" "), VERSION_CHAIN], "");
     } catch {
       await this.load();
       return;
@@ -74,8 +79,9 @@ export class RuleSet {
     for (const [key] of gone) this.#applied.delete(key);
   }
 
-  #nft(text: string): Promise<string> {
-    return this.#run(["nft", "-f", "-"], text);
+  /** Statements on one line are one transaction. */
+  #nft(text: string): Promise<void> {
+    return this.#run.session(text.trim().replaceAll("\n", "; "));
   }
 }
 

@@ -16,6 +16,7 @@ import { gatewayOf, LINK_LOCAL_RESOLVER, METADATA_IP, parseCidr, parseIp, parseM
 import { ConnectionTable, GroupFilter } from "./connection-table.ts";
 import { controlServer, DIAL_TIMEOUT_MS } from "./control.ts";
 import { answerDhcp, parseDhcp } from "./dhcp.ts";
+import { endWithDirectory } from "./directory-gone.ts";
 import { type IndexedState, stateReader } from "./fabric-state.ts";
 import { FrameLink } from "./frame-link.ts";
 import { metadataRelay } from "./metadata-relay.ts";
@@ -109,6 +110,7 @@ await controlServer(join(directory, "switch.sock"), {
   dial: dialGuest,
   reload: async () => applyState(),
 });
+endWithDirectory(directory, ["router"]);
 
 function applyState(): void {
   state = readIfChanged();

@@ -71,10 +71,12 @@ class UserFabric implements Fabric {
 
   async open(): Promise<void> {
     this.#write(this.#desired.nics, this.#desired.groups);
-    await Promise.all([this.#switch.ensure(), this.#router.ensure()]);
-    await this.#reload();
+    await Promise.all([this.#switch.adopt(), this.#router.adopt()]);
+    if (this.#switch.pid() !== null) await this.#reload();
     this.#watch = setInterval(() => void this.#check(), WATCH_INTERVAL_MS);
     this.#watch.unref();
+    // Where they have to be started, nobody waits for it: no guest asks anything for its first second.
+    void this.#check();
   }
 
   /** In force when it returns: either the switch says so, or a new one has begun with it. */
@@ -140,7 +142,8 @@ class UserFabric implements Fabric {
     return this.#desired.nics;
   }
 
-  dial(privateIp: string, port: number): Promise<Duplex> {
+  async dial(privateIp: string, port: number): Promise<Duplex> {
+    if (this.#switch.pid() === null) await this.#switch.ensure();
     return dial(this.#socket, privateIp, port);
   }
 

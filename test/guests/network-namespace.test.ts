@@ -2,7 +2,7 @@
 // share a machine.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readlinkSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readlinkSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
@@ -35,21 +35,30 @@ const nic = (last: number): Nic => ({
   metadata: { enabled: true, hopLimit: 1 },
 });
 
-async function openIn(t: TestContext, directory: string): Promise<Fabric> {
-  const fabric = await openFabric({
-    directory: join(directory, "net"),
-    log: silentLog,
-    metadataSocket: join(directory, "md.sock"),
-    prefer: "kernel",
-  });
-  t.after(() => fabric.stop());
-  return fabric;
+interface Place {
+  open(): Promise<Fabric>;
 }
 
-function temporary(t: TestContext): string {
+/** A data directory; the fabrics opened on it are stopped before it is removed. */
+function place(t: TestContext): Place {
   const directory = mkdtempSync("/tmp/network-ns-");
-  t.after(() => rmSync(directory, { recursive: true, force: true }));
-  return directory;
+  const opened: Fabric[] = [];
+  t.after(async () => {
+    for (const fabric of opened) await fabric.stop();
+    rmSync(directory, { recursive: true, force: true });
+  });
+  return {
+    async open() {
+      const fabric = await openFabric({
+        directory: join(directory, "net"),
+        log: silentLog,
+        metadataSocket: join(directory, "md.sock"),
+        prefer: "kernel",
+      });
+      opened.push(fabric);
+      return fabric;
+    },
+  };
 }
 
 const pidOf = (fabric: Fabric, name: string) => fabric.status().processes.find((p) => p.name === name)?.pid ?? null;
@@ -75,7 +84,7 @@ async function until(what: string, is: () => boolean | Promise<boolean>): Promis
 }
 
 test("the holder may be killed: the namespace lives on and gets another", { skip }, async (t) => {
-  const fabric = await openIn(t, temporary(t));
+  const fabric = await place(t).open();
   await fabric.setRules([open22]);
   await fabric.addInstance(nic(1));
   const holder = pidOf(fabric, "holder")!;
@@ -91,29 +100,30 @@ test("the holder may be killed: the namespace lives on and gets another", { skip
 });
 
 test("when all of it was killed, everything is made again", { skip }, async (t) => {
-  const directory = temporary(t);
-  const fabric = await openIn(t, directory);
+  const here = place(t);
+  const fabric = await here.open();
   await fabric.setRules([open22]);
   await fabric.addInstance(nic(1));
+  await until("all run", () => fabric.status().processes.every(({ pid }) => pid !== null));
   const { processes } = fabric.status();
   await fabric.close();
   for (const { pid } of processes) process.kill(pid!, "SIGKILL");
   await until("they are gone", () => processes.every(({ pid }) => startTicksOf(pid!) === null));
-  const again = await openIn(t, directory);
+  const again = await here.open();
   assert.deepEqual(await taps(again), ["tapac1f0501"]);
   assert.match(await inside(again, "nft", "list", "table", "inet", "ingot"), /tcp dport 22 accept/);
-  assert.ok(again.status().processes.every(({ pid }) => pid !== null));
+  await until("all run again", () => again.status().processes.every(({ pid }) => pid !== null));
 });
 
 test("rules and interfaces of what was removed are gone, also of what a dead server had left", { skip }, async (t) => {
-  const directory = temporary(t);
-  const first = await openIn(t, directory);
+  const here = place(t);
+  const first = await here.open();
   await first.setRules([open22]);
   await Promise.all([1, 2, 3].map((last) => first.addInstance(nic(last))));
   await first.removeInstance(nic(3).instanceId);
   await until("its tap is gone", async () => (await taps(first)).length === 2);
   await first.close();
-  const second = await openIn(t, directory);
+  const second = await here.open();
   await second.sync([nic(2)], [open22]);
   await until("so is the other's", async () => (await taps(second)).join() === "tapac1f0502");
   const rules = await inside(second, "nft", "list", "table", "inet", "ingot");
@@ -124,20 +134,20 @@ test("rules and interfaces of what was removed are gone, also of what a dead ser
 });
 
 test("two data directories with the same addresses do not disturb one another", { skip }, async (t) => {
-  const one = await openIn(t, temporary(t));
-  const two = await openIn(t, temporary(t));
+  const one = await place(t).open();
+  const two = await place(t).open();
   await Promise.all([one.addInstance(nic(1)), two.addInstance(nic(1)), two.addInstance(nic(2))]);
   assert.deepEqual(await taps(one), ["tapac1f0501"]);
   await two.stop();
   assert.deepEqual(await taps(one), ["tapac1f0501"]);
-  assert.ok(one.status().processes.every(({ pid }) => pid !== null));
+  await until("all of the other's run", () => one.status().processes.every(({ pid }) => pid !== null));
 });
 
 // In a user namespace nft 1.0.6 cannot send that much at once; EC2's own limit is 60 rules each way unless raised.
 test("a group with a thousand rules is loaded", {
   skip: skip || (process.geteuid?.() !== 0 && "not root"),
 }, async (t) => {
-  const fabric = await openIn(t, temporary(t));
+  const fabric = await place(t).open();
   await fabric.addInstance(nic(1));
   const ingress = Array.from({ length: 1000 }, (_, i) => ({
     protocol: 6,
@@ -147,4 +157,33 @@ test("a group with a thousand rules is loaded", {
   }));
   await fabric.setRules([{ groupId: sg, ingress, egress: [] }]);
   assert.match(await inside(fabric, "nft", "list", "table", "inet", "ingot"), /tcp dport 1999 /);
+});
+
+test("a network whose data directory was deleted ends by itself, and by stop", { skip }, async (t) => {
+  const directory = mkdtempSync("/tmp/network-ns-");
+  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  const open = () =>
+    openFabric({
+      directory: join(directory, "net"),
+      log: silentLog,
+      metadataSocket: join(directory, "md"),
+      prefer: "kernel",
+    });
+  const stopped = await open();
+  await until("all run", () => stopped.status().processes.every(({ pid }) => pid !== null));
+  const first = stopped.status().processes;
+  rmSync(directory, { recursive: true });
+  await stopped.stop();
+  assert.deepEqual(
+    first.filter(({ pid }) => startTicksOf(pid!) !== null),
+    [],
+  );
+
+  mkdirSync(directory);
+  const left = await open();
+  await until("all run", () => left.status().processes.every(({ pid }) => pid !== null));
+  const second = left.status().processes;
+  await left.close();
+  rmSync(directory, { recursive: true });
+  await until("they have ended", () => second.every(({ pid }) => startTicksOf(pid!) === null));
 });
