@@ -44,6 +44,8 @@ export interface BareMachine {
   stop(): Promise<void>;
 }
 
+const MACHINE_UUID = "ec2d1c52-3e0b-4d0e-8f3a-5a1f0f7b1a00";
+
 export async function bootBare(t: TestContext, options: BareMachineOptions): Promise<BareMachine> {
   const directory = await mkdtemp(join(tmpdir(), "ingot-bare-"));
   const requests: string[] = [];
@@ -65,6 +67,8 @@ export async function bootBare(t: TestContext, options: BareMachineOptions): Pro
     "-qmp",
     `unix:${qmpSocket},server=on,wait=off`,
   );
+  // By this, cloud-init knows EC2 and asks for a token first.
+  argv.push("-uuid", MACHINE_UUID, "-smbios", `type=1,serial=${MACHINE_UUID},manufacturer=Amazon EC2`);
   if (options.firmware === "uefi") {
     const variables = join(directory, "vars.fd");
     await copyFile("/usr/share/OVMF/OVMF_VARS_4M.fd", variables);
@@ -229,13 +233,25 @@ async function serveMetadata(metadata: ReadonlyMap<string, string | Buffer>, req
       response.statusCode = 401;
       return response.end();
     }
-    const content = metadata.get((request.url ?? "").replace("/latest/", ""));
+    const content = lookUp(metadata, (request.url ?? "").replace(/^\/(latest|\d{4}-\d{2}-\d{2})\//, ""));
     response.statusCode = content === undefined ? 404 : 200;
     response.end(content ?? "");
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   return server;
+}
+
+/** A leaf, or what is below a directory, a line each: with a slash behind it where there is more below. */
+function lookUp(metadata: ReadonlyMap<string, string | Buffer>, path: string): string | Buffer | undefined {
+  const leaf = metadata.get(path) ?? metadata.get(`${path}/`);
+  if (leaf !== undefined) return leaf;
+  const directory = path === "" || path.endsWith("/") ? path : `${path}/`;
+  const below = [...metadata.keys()]
+    .filter((key) => key.startsWith(directory))
+    .map((key) => key.slice(directory.length));
+  const names = new Set(below.map((key) => key.replace(/\/.*/, "/")).filter((name) => name !== ""));
+  return names.size === 0 ? undefined : [...names].join("\n");
 }
 
 async function freePort(): Promise<number> {
@@ -256,6 +272,8 @@ export function instanceMetadata(instanceId: string, publicKey: string, userData
     ["meta-data/public-keys/", "0=test"],
     ["meta-data/public-keys/0/openssh-key", publicKey],
     ["meta-data/instance-type", "t3.nano"],
+    // cloud-init asks six times before it believes that there is none.
+    ["dynamic/instance-identity/document", JSON.stringify({ instanceId, region: "us-east-1" })],
     ...(userData === undefined ? [] : [["user-data", userData] as const]),
   ]);
 }
