@@ -87,6 +87,18 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong words, 3 no server answers.`,
     .action(async (instance, name, options) =>
       (await import("./commands/capture.ts")).capture(instance, name, options),
     );
+  command("bake <recipe>", "build an image from a distribution's packages: tiny or debian-12")
+    .option("--name <name>", "the image's (default: the recipe and the time)")
+    .action(async (recipe, options) => (await import("./commands/bake.ts")).bake(recipe, options));
+  command("import <file>", "make an image of a disk file: raw, qcow2, vmdk, vhd, vhdx, ova")
+    .option("--format <format>", "the file's (default: as its first bytes say)")
+    .option("--name <name>", "the image's (default: the file's)")
+    .option("--description <text>")
+    .option("--boot-mode <mode>", "legacy-bios, uefi or uefi-preferred")
+    .action(async (file, options) => (await import("./commands/import.ts")).importFile(file, options));
+  command("export <image> <file>", "write an image's root disk to a file")
+    .option("--format <format>", "raw, qcow2, vmdk, vhdx or vpc", "qcow2")
+    .action(async (image, file, options) => (await import("./commands/export.ts")).exportImage(image, file, options));
   for (const [word, change, description] of [
     ["terminate", "terminate", "end instances for good"],
     ["stop-instance", "stop", "shut instances down"],
@@ -100,6 +112,23 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong words, 3 no server answers.`,
       (await import("./commands/change-state.ts")).changeState(change, instances, options),
     );
   }
+
+  const account = ingot.command("account").description("accounts of this server, for its operator");
+  const accountCommand = (words: string, description: string): Command =>
+    account
+      .command(words)
+      .description(description)
+      .option("--data <dir>", "the server's data directory")
+      .option("--database <url>", "where the server was given one")
+      .option("--json", "one JSON document on stdout");
+  accountCommand("create", "make an account with an administrator")
+    .option("--id <digits>", "12 digits (default: drawn)")
+    .option("--name <name>", "its name", "Account")
+    .option("--email <address>", "its root user's", "root@localhost")
+    .action(async (options) => (await import("./commands/account.ts")).create(options));
+  accountCommand("list", "all accounts").action(async (options) =>
+    (await import("./commands/account.ts")).list(options),
+  );
   return ingot;
 }
 
