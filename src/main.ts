@@ -102,7 +102,7 @@ async function open(
   const masterKey = await loadMasterKey(directory.masterKey, config.masterKey);
   const database = await openDatabase(config.database);
   opened.push(() => database.close());
-  const store = await openStore({ directory: directory.store, log, clock });
+  const store = await openStore({ directory: directory.store, key: masterKey.derive("disk keys"), log, clock });
   opened.push(() => store.close());
   const blocks = store.blockServer();
   opened.push(() => blocks.close());

@@ -8,7 +8,7 @@
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { chain } from "../base/errors.ts";
-import type { SnapshotId, VolumeId } from "../base/ids.ts";
+import { type AccountId, accountId, type SnapshotId, type VolumeId } from "../base/ids.ts";
 import type { Db } from "../database/database.ts";
 import type { CaptureSpec } from "../model/disk.ts";
 import { settleImages } from "../model/image-rows.ts";
@@ -200,9 +200,10 @@ export class Captures {
     finish: (id: SnapshotId, ok: boolean) => Promise<void>,
   ): Promise<void> {
     await Promise.all(
-      volumes
-        .filter((volume) => group.snapshots.some((snapshot) => snapshot.id === volume.snapshotId))
-        .map((volume) => this.#read(volume, finish)),
+      volumes.flatMap((volume) => {
+        const row = group.snapshots.find((snapshot) => snapshot.id === volume.snapshotId);
+        return row === undefined ? [] : [this.#read(volume, accountId(row.account_id), finish)];
+      }),
     );
     const read = new Set(volumes.map((volume) => volume.snapshotId));
     // An instant that was only half taken up again, after a crash: the rest can't be had any more.
@@ -210,12 +211,17 @@ export class Captures {
     if (lost.length > 0) await this.#fail(lost, "its instant was lost in a restart");
   }
 
-  async #read(spec: CaptureSpec, finish: (id: SnapshotId, ok: boolean) => Promise<void>): Promise<void> {
+  async #read(
+    spec: CaptureSpec,
+    owner: AccountId,
+    finish: (id: SnapshotId, ok: boolean) => Promise<void>,
+  ): Promise<void> {
     const { database, storage, clock } = this.#parts;
     const { snapshotId } = spec;
     let shown = 0;
     try {
       const content = await storage.capture(spec, {
+        owner,
         signal: this.#closing.signal,
         onProgress: ({ doneBytes, totalBytes }) => {
           const percent = totalBytes === 0 ? 0 : Math.floor((doneBytes / totalBytes) * 100);

@@ -1,6 +1,6 @@
 // What the host's reconciler needs of the other parts. Storage and network are compute's siblings: `main.ts` hands them in.
 import type { Clock } from "../base/clock.ts";
-import type { InstanceId, SnapshotId } from "../base/ids.ts";
+import type { AccountId, InstanceId, SnapshotId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import type { Database } from "../database/database.ts";
 import type { BlockExport, CaptureProgress, CaptureSpec } from "../model/disk.ts";
@@ -18,7 +18,12 @@ export interface CapturedContent {
 export interface HostStorage {
   capture(
     spec: CaptureSpec,
-    options: { readonly signal: AbortSignal; readonly onProgress: (progress: CaptureProgress) => void },
+    options: {
+      /** Whose content it is: it is encrypted under this account's key. */
+      readonly owner: AccountId;
+      readonly signal: AbortSignal;
+      readonly onProgress: (progress: CaptureProgress) => void;
+    },
   ): Promise<CapturedContent>;
   /** The same content under a second id. */
   copy(id: SnapshotId, from: SnapshotId): Promise<CapturedContent>;

@@ -13,7 +13,9 @@ export type KeyPurpose =
   | "session tokens"
   | "session secrets"
   | "authorization messages"
-  | "parameters";
+  | "audit signing keys"
+  | "parameters"
+  | "disk keys";
 
 export class MasterKey {
   readonly #key: Buffer;

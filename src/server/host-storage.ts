@@ -5,7 +5,7 @@ import type { BlockServer, SnapshotStore } from "../storage/store.ts";
 
 export function hostStorage(store: SnapshotStore, blocks: BlockServer): HostStorage {
   return {
-    capture: (spec, options) => store.capture(spec, options),
+    capture: (spec, { owner, ...options }) => store.capture({ ...spec, owner }, options),
     copy: async (id, from) => {
       // Asked again after a crash in between: the record is there, only the row did not say so.
       const made = await store.describe(id);

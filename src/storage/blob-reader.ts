@@ -1,7 +1,7 @@
 // From a blob's place to its bytes, every one of them checked: frame checksum (and tag) always, id where asked.
 import { systemCode } from "../base/errors.ts";
 import type { BlobIndex } from "./blob-index.ts";
-import type { Domain, FrameCipher } from "./encryption.ts";
+import type { Domain, Domains, FrameCipher } from "./encryption.ts";
 import {
   CODEC_RAW,
   CODEC_ZSTD,
@@ -20,19 +20,17 @@ import type { Codec } from "./zstd.ts";
 /** Decodes frames of packs. One per thread. */
 export class FrameDecoder {
   readonly #codec: Codec;
-  readonly #domain: Domain;
   readonly #ciphers = new Map<string, FrameCipher | null>();
 
-  constructor(codec: Codec, domain: Domain) {
+  constructor(codec: Codec) {
     this.#codec = codec;
-    this.#domain = domain;
   }
 
   /**
    * Writes the plain bytes of a frame to the start of `into` and gives their number.
-   * @throws DamageError when it is not the frame that was written at this place of this pack
+   * @param domain  the pack's. @throws DamageError when it is not the frame that was written at this place of this pack
    */
-  decode(pack: string, offset: number, frame: Buffer, into: Buffer): number {
+  decode(pack: string, domain: Domain, offset: number, frame: Buffer, into: Buffer): number {
     const where = `pack ${pack}, frame at ${offset}`;
     if (
       frame.length < FRAME_HEADER_BYTES ||
@@ -45,11 +43,11 @@ export class FrameDecoder {
     if (frame.readUInt32LE(8) !== stored.length || plainBytes > into.length) {
       throw new DamageError(`${where}: its lengths make no sense`);
     }
-    if (frame[3]! & FRAME_ENCRYPTED) {
-      const cipher = this.#cipher(pack);
-      if (cipher === null) throw new Error(`${where} is encrypted and this store was opened without its key`);
-      stored = cipher.open(stored, offset, frame);
+    const cipher = this.#cipher(pack, domain);
+    if (((frame[3]! & FRAME_ENCRYPTED) !== 0) !== (cipher !== null)) {
+      throw new DamageError(`${where}: it is ${cipher === null ? "" : "not "}encrypted, unlike its pack`);
     }
+    if (cipher !== null) stored = cipher.open(stored, offset, frame);
     const plain = into.subarray(0, plainBytes);
     if (frame[2] === CODEC_ZSTD) this.#codec.decompress(stored, plain);
     else if (frame[2] === CODEC_RAW && stored.length === plainBytes) stored.copy(plain);
@@ -57,10 +55,10 @@ export class FrameDecoder {
     return plainBytes;
   }
 
-  #cipher(pack: string): FrameCipher | null {
+  #cipher(pack: string, domain: Domain): FrameCipher | null {
     let cipher = this.#ciphers.get(pack);
     if (cipher === undefined) {
-      cipher = this.#domain.cipher(pack);
+      cipher = domain.cipher(pack);
       if (this.#ciphers.size > 1024) this.#ciphers.clear();
       this.#ciphers.set(pack, cipher);
     }
@@ -72,7 +70,7 @@ export interface BlobReaderOptions {
   readonly index: BlobIndex;
   readonly packs: PackFiles;
   readonly codec: Codec;
-  readonly domain: Domain;
+  readonly domains: Domains;
   /** Of frames of chunks. */
   readonly cache: FrameCache;
 }
@@ -81,7 +79,7 @@ export class BlobReader {
   readonly index: BlobIndex;
   readonly packs: PackFiles;
   readonly #decoder: FrameDecoder;
-  readonly #domain: Domain;
+  readonly #domains: Domains;
   readonly #cache: FrameCache;
   readonly #packNumbers = new Map<string, number>();
   readonly #manifestFrame = Buffer.allocUnsafeSlow(MANIFEST_FRAME);
@@ -89,8 +87,8 @@ export class BlobReader {
   constructor(options: BlobReaderOptions) {
     this.index = options.index;
     this.packs = options.packs;
-    this.#decoder = new FrameDecoder(options.codec, options.domain);
-    this.#domain = options.domain;
+    this.#decoder = new FrameDecoder(options.codec);
+    this.#domains = options.domains;
     this.#cache = options.cache;
   }
 
@@ -120,9 +118,12 @@ export class BlobReader {
    */
   loadFrame(pack: string, offset: number, bytes: number, key: number): Buffer | Promise<Buffer> {
     const raw = this.packs.read(pack, offset, bytes);
-    const decode = (frame: Buffer): Buffer =>
-      this.#cache.get(key) ?? this.#cache.put(key, (slot) => this.#decoder.decode(pack, offset, frame, slot));
-    return raw instanceof Promise ? raw.then(decode) : decode(raw);
+    const domain = this.packs.domainOf(pack);
+    const decode = (frame: Buffer, id: string | null): Buffer =>
+      this.#cache.get(key) ??
+      this.#cache.put(key, (slot) => this.#decoder.decode(pack, this.#domains.get(id), offset, frame, slot));
+    if (!(raw instanceof Promise) && !(domain instanceof Promise)) return decode(raw, domain);
+    return Promise.all([raw, domain]).then(([frame, id]) => decode(frame, id));
   }
 
   /** Where a blob is, after looking at new index segments if need be. @throws DamageError when no index knows it */
@@ -143,13 +144,14 @@ export class BlobReader {
     for (let attempt = 0; ; attempt++) {
       const place = this.place(id);
       try {
+        const domain = await this.domainOf(place.pack);
         const raw = this.packs.read(place.pack, place.frameOffset, place.frameBytes);
         const frame = raw instanceof Promise ? await raw : raw;
-        const length = this.#decoder.decode(place.pack, place.frameOffset, frame, this.#manifestFrame);
+        const length = this.#decoder.decode(place.pack, domain, place.frameOffset, frame, this.#manifestFrame);
         if (place.offset + place.bytes > length)
           throw new DamageError(`pack ${place.pack}: a blob ends after its frame`);
         const bytes = Buffer.from(this.#manifestFrame.subarray(place.offset, place.offset + place.bytes));
-        if (!this.#domain.blobId(bytes).equals(id)) {
+        if (!domain.blobId(bytes).equals(id)) {
           throw new DamageError(`pack ${place.pack}, frame at ${place.frameOffset}: a blob does not match its id`);
         }
         return bytes;
@@ -160,9 +162,9 @@ export class BlobReader {
     }
   }
 
-  /** Is `bytes` the blob with this id? */
-  matches(id: Buffer, bytes: Buffer): boolean {
-    return this.#domain.blobId(bytes).equals(id);
+  /** Whose content a pack holds. @throws Error with code ENOENT when the pack is gone */
+  async domainOf(pack: string): Promise<Domain> {
+    return this.#domains.get(await this.packs.domainOf(pack));
   }
 }
 

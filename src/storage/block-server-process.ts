@@ -14,7 +14,6 @@ import {
   type BlockServerSetup,
   socketDirectory,
 } from "./block-server-protocol.ts";
-import type { DomainKey } from "./encryption.ts";
 import { BLOCK_SERVER } from "./entries.ts";
 import { processStartTime } from "./owner-lock.ts";
 import type { HolderId } from "./records.ts";
@@ -23,7 +22,7 @@ export interface BlockServerOptions {
   /** The store's. */
   readonly directory: string;
   readonly log: Log;
-  readonly key?: DomainKey | null;
+  readonly key?: Uint8Array | null;
   /** Decoded frames that it keeps; 96 MiB when absent. */
   readonly cacheBytes?: number;
 }
@@ -69,7 +68,7 @@ export function blockServer(options: BlockServerOptions): BlockServer {
       socket,
       control,
       cacheBytes: options.cacheBytes ?? 96 * MIB,
-      key: options.key ? { id: options.key.id, key: Buffer.from(options.key.key).toString("hex") } : null,
+      key: options.key ? Buffer.from(options.key).toString("hex") : null,
     };
     const output = openSync(join(directory, "block-server.log"), "a", 0o600);
     const child = spawn(process.execPath, ["--max-semi-space-size=4", BLOCK_SERVER.pathname], {

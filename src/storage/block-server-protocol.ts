@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 /** A running block server of a lower version is replaced when the server starts. */
-export const BLOCK_SERVER_VERSION = 1;
+export const BLOCK_SERVER_VERSION = 2;
 
 /** The one line that the control socket says to whoever connects; the connection then stays open until either ends. */
 export interface BlockServerGreeting {
@@ -24,7 +24,8 @@ export interface BlockServerSetup {
   readonly socket: string;
   readonly control: string;
   readonly cacheBytes: number;
-  readonly key: { readonly id: string; readonly key: string } | null;
+  /** The store's, in hex. */
+  readonly key: string | null;
 }
 
 /** The kernel takes 107 bytes of a unix socket's path. */

@@ -11,7 +11,7 @@ import { BlobIndex } from "./blob-index.ts";
 import { BlobReader } from "./blob-reader.ts";
 import { BLOCK_SERVER_VERSION, type BlockServerGreeting, type BlockServerSetup } from "./block-server-protocol.ts";
 import { BootProfiles } from "./boot-profile.ts";
-import { domainOf } from "./encryption.ts";
+import { Domains } from "./encryption.ts";
 import { folderBackend } from "./folder-backend.ts";
 import { FrameCache } from "./frame-cache.ts";
 import { NbdServer } from "./nbd-server.ts";
@@ -48,7 +48,7 @@ async function main(): Promise<void> {
     index,
     packs: syncPackFiles(setup.directory),
     codec: openCodec(),
-    domain: domainOf(setup.key === null ? null : { id: setup.key.id, key: Buffer.from(setup.key.key, "hex") }),
+    domains: new Domains(setup.directory, setup.key === null ? null : Buffer.from(setup.key, "hex")),
     cache,
   });
   const pages = new PageCache(PAGE_ROWS);

@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { temporaryStore, writeDisk } from "../../test/support/storage-disk.ts";
+import { OWNER, temporaryStore, writeDisk } from "../../test/support/storage-disk.ts";
 import { newId } from "../base/ids.ts";
 import { MIB } from "../base/units.ts";
 import { BootProfiles } from "./boot-profile.ts";
@@ -17,6 +17,7 @@ async function image(t: TestContext): Promise<{ open: () => Promise<SnapshotRead
   await writeDisk(join(directory, "disk"), disk);
   const id = newId("snapshot");
   await store.capture({
+    owner: OWNER,
     snapshotId: id,
     bytes: disk.length,
     base: null,

@@ -2,6 +2,8 @@
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { BLOCK_BYTES } from "../base/units.ts";
 import type { CaptureSource } from "../model/disk.ts";
+import { openSlot } from "./drafts.ts";
+import { GCM_TAG_BYTES } from "./format.ts";
 import { libc } from "./libc.ts";
 import { STATE } from "./nbd.ts";
 import { NbdClient } from "./nbd-client.ts";
@@ -12,6 +14,12 @@ export interface DraftSource {
   readonly path: string;
   /** Slot of each block index, -1 where the draft has none. */
   readonly slots: Int32Array;
+  /** `null`: the slots are plain. */
+  readonly sealed: {
+    readonly key: Uint8Array;
+    /** 16 bytes per block index. */
+    readonly tags: Uint8Array;
+  } | null;
 }
 
 export type AnySource = CaptureSource | DraftSource;
@@ -104,6 +112,18 @@ function fileSource(path: string, bytes: number): SourceReader {
 
 function draftSource(source: DraftSource, bytes: number): SourceReader {
   const fd = openSync(source.path, "r");
+  const { sealed } = source;
+  /** The block that was opened last: a segment's reads come in order. */
+  let opened: { readonly index: number; readonly bytes: Buffer } = { index: -1, bytes: Buffer.alloc(0) };
+  const openBlock = (index: number, slot: number, { key, tags }: NonNullable<DraftSource["sealed"]>): Buffer => {
+    if (opened.index !== index) {
+      const stored = Buffer.allocUnsafe(BLOCK_BYTES);
+      readFully(fd, stored, slot * BLOCK_BYTES);
+      const tag = tags.subarray(index * GCM_TAG_BYTES, (index + 1) * GCM_TAG_BYTES);
+      opened = { index, bytes: openSlot(key, { index, slot, tag }, stored) };
+    }
+    return opened.bytes;
+  };
   return {
     async plan() {
       const changed = new Ranges();
@@ -119,7 +139,8 @@ function draftSource(source: DraftSource, bytes: number): SourceReader {
         const length = Math.min(into.length - at, BLOCK_BYTES - within);
         const slot = source.slots[index] ?? -1;
         if (slot < 0) throw new Error(`the draft has no block ${index}`);
-        readFully(fd, into.subarray(at, at + length), slot * BLOCK_BYTES + within);
+        if (sealed === null) readFully(fd, into.subarray(at, at + length), slot * BLOCK_BYTES + within);
+        else openBlock(index, slot, sealed).copy(into, at, within, within + length);
         at += length;
       }
     },

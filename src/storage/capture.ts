@@ -11,7 +11,7 @@ import type { AnySource } from "./capture-sources.ts";
 import type { Domain } from "./encryption.ts";
 import { BLOCK, SEGMENT } from "./format.ts";
 import { freshBlobsMemory, type KnownBlobsShare } from "./known-blobs.ts";
-import { buildTree, idAt, packIds, segmentPages } from "./manifest.ts";
+import { buildTree, idAt, packIds, type SegmentPages, segmentPages } from "./manifest.ts";
 import { packPath } from "./pack-files.ts";
 import type { FinishedPack } from "./pack-writer.ts";
 import type { SnapshotReader } from "./snapshot-reader.ts";
@@ -29,13 +29,22 @@ export interface CaptureContext {
   readonly backend: Backend;
   readonly pool: WorkerPool;
   readonly blobs: BlobReader;
-  readonly domain: Domain;
   /** Asked under the lease; the worker reads the index segments that the table does not hold yet. */
   knownBlobs(worker: StorageWorker): Promise<KnownBlobsShare>;
   /** A new index segment is in place. */
   onIndex(name: string): void;
   /** Packs that are published and not yet named in an index: a collection must not take them for garbage. */
   readonly unnamedPacks: Set<string>;
+}
+
+export interface CapturedContent {
+  readonly bytes: number;
+  readonly source: AnySource;
+  readonly base: SnapshotReader | null;
+  /** Whose it is. */
+  readonly domain: Domain;
+  /** Whose blobs it may rely on besides. */
+  readonly shared: readonly Domain[];
 }
 
 export interface CapturedDisk {
@@ -53,11 +62,11 @@ const PROGRESS_MS = 200;
 /** @param base  whose blocks stand where the source lists nothing as changed */
 export async function captureDisk(
   context: CaptureContext,
-  spec: { readonly bytes: number; readonly source: AnySource; readonly base: SnapshotReader | null },
+  spec: CapturedContent,
   { signal, onProgress }: CaptureOptions,
 ): Promise<CapturedDisk> {
   signal?.throwIfAborted();
-  const { bytes, source, base } = spec;
+  const { bytes, source, base, domain, shared } = spec;
   const plan = await context.pool.with(1, async ([worker]) => {
     const cancel = (): void => worker!.cancel();
     signal?.addEventListener("abort", cancel, { once: true });
@@ -70,6 +79,7 @@ export async function captureDisk(
   signal?.throwIfAborted();
 
   const pages = base === null ? new Map<number, Buffer>() : await segmentPages(context.blobs, base.top, base.bytes);
+  const basePages = new Map(pages);
   const { segments, changedBytes, dataBytes } = segmentsToVisit(plan.changed, plan.zero, bytes);
   const totalBytes = changedBytes;
   const control = { flags: new SharedArrayBuffer(8), progress: new SharedArrayBuffer(8) };
@@ -108,6 +118,8 @@ export async function captureDisk(
         base: base === null ? null : rootMessage(base),
         segments: Uint32Array.from(segments),
         basePages: packIds(segments.map((segment) => pages.get(segment))),
+        domain: domain.id,
+        sharedDomains: shared.flatMap(({ id }) => id ?? []),
         known: await context.knownBlobs(workers[0]!),
         fresh: freshBlobsMemory(dataBytes / (8 * 1024)),
         control,
@@ -123,7 +135,9 @@ export async function captureDisk(
         });
       }
       for (const segment of pages.keys()) if (segment * SEGMENT >= bytes) pages.delete(segment);
-      const tree = buildTree(pages, bytes, (node) => context.domain.blobId(node));
+      // Nothing changed: the base's own tree, whatever its domain.
+      const same = base !== null && base.bytes === bytes && samePages(pages, basePages);
+      const tree = same ? { top: base.top, nodes: [] } : buildTree(pages, bytes, (node) => domain.blobId(node));
       const stored = await allOrStop(
         workers,
         (worker) =>
@@ -151,6 +165,9 @@ export async function captureDisk(
     }
   });
 }
+
+const samePages = (a: SegmentPages, b: SegmentPages): boolean =>
+  a.size === b.size && [...a].every(([segment, id]) => b.get(segment)?.equals(id));
 
 export const rootMessage = (reader: SnapshotReader): RootMessage => ({
   bytes: reader.bytes,

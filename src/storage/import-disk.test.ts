@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { applyWrite, temporaryStore, writeDisk } from "../../test/support/storage-disk.ts";
+import { applyWrite, OWNER, temporaryStore, writeDisk } from "../../test/support/storage-disk.ts";
 import { newId } from "../base/ids.ts";
 import { MIB } from "../base/units.ts";
 import { DiskFormatError, exportDisk, importDisk } from "./import-disk.ts";
@@ -48,7 +48,7 @@ for (const [format, qemu, options] of [
     const progress: number[] = [];
     const snapshot = await importDisk(
       store,
-      { path, format, snapshotId: id },
+      { owner: OWNER, path, format, snapshotId: id },
       { scratch: directory, onProgress: ({ doneBytes, totalBytes }) => progress.push(doneBytes / totalBytes) },
     );
     assert.ok(snapshot.bytes >= disk.length);
@@ -88,7 +88,11 @@ test("an OVA's first disk is imported", async (t) => {
   );
   execFileSync("tar", ["--format=ustar", "-cf", join(directory, "vm.ova"), "-C", directory, "vm.ovf", "vm-disk1.vmdk"]);
   const id = newId("snapshot");
-  await importDisk(store, { path: join(directory, "vm.ova"), format: "ova", snapshotId: id }, { scratch: directory });
+  await importDisk(
+    store,
+    { owner: OWNER, path: join(directory, "vm.ova"), format: "ova", snapshotId: id },
+    { scratch: directory },
+  );
   assert.ok((await (await store.open(id)).read(0, disk.length)).equals(disk));
 });
 
@@ -125,7 +129,7 @@ test("files that name other files import nothing, and say why", async (t) => {
   ] as const) {
     const id = newId("snapshot");
     await assert.rejects(
-      importDisk(store, { path: at(name), format, snapshotId: id }, { scratch: directory }),
+      importDisk(store, { owner: OWNER, path: at(name), format, snapshotId: id }, { scratch: directory }),
       (error) => {
         assert.ok(error instanceof DiskFormatError, String(error));
         assert.match(error.message, reason);
@@ -144,7 +148,12 @@ test("a disk that claims to be huge is refused before a byte of it is written", 
   const { store, directory } = await temporaryStore(t);
   qemuImg("create", "-q", "-f", "qcow2", join(directory, "huge.qcow2"), "64T");
   await assert.rejects(
-    importDisk(store, { path: join(directory, "huge.qcow2"), format: "qcow2", snapshotId: newId("snapshot") }),
+    importDisk(store, {
+      owner: OWNER,
+      path: join(directory, "huge.qcow2"),
+      format: "qcow2",
+      snapshotId: newId("snapshot"),
+    }),
     /at most \d+ are taken/,
   );
 });
@@ -160,6 +169,7 @@ test("a snapshot goes out as qcow2, vmdk and raw, and comes back the same", asyn
   await writeDisk(join(directory, "disk"), disk);
   const id = newId("snapshot");
   const { digest } = await store.capture({
+    owner: OWNER,
     snapshotId: id,
     bytes: disk.length,
     base: null,
@@ -175,6 +185,9 @@ test("a snapshot goes out as qcow2, vmdk and raw, and comes back the same", asyn
     await exportDisk(server.export(id, disk.length), path, { format, compress });
     await assert.rejects(exportDisk(server.export(id, disk.length), path, { format }), /EEXIST/);
     const again = newId("snapshot");
-    assert.equal((await importDisk(store, { path, format, snapshotId: again }, { scratch: directory })).digest, digest);
+    assert.equal(
+      (await importDisk(store, { owner: OWNER, path, format, snapshotId: again }, { scratch: directory })).digest,
+      digest,
+    );
   }
 });

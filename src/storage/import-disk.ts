@@ -8,7 +8,7 @@ import type { SnapshotId } from "../base/ids.ts";
 import { GIB, MIB } from "../base/units.ts";
 import type { BlockExport, CaptureProgress } from "../model/disk.ts";
 import { COPY_BYTES, checkDiskFile, type DiskFormat, DiskFormatError, findOvaDisk } from "./disk-format.ts";
-import type { SnapshotStore, StoredSnapshot } from "./store.ts";
+import type { ContentOwner, SnapshotStore, StoredSnapshot } from "./store.ts";
 
 export { DISK_FORMATS, type DiskFormat, DiskFormatError } from "./disk-format.ts";
 
@@ -29,25 +29,47 @@ const QEMU_FORMAT = { raw: "raw", qcow2: "qcow2", vmdk: "vmdk", vhd: "vpc", vhdx
  * Keeps a disk file as a new snapshot. A raw file is read where it is; others are unpacked first.
  * @throws DiskFormatError when the file is not what it is said to be, or names other files: nothing is kept then
  */
-export async function importDisk(
+export function importDisk(
   store: SnapshotStore,
-  disk: { readonly path: string; readonly format: DiskFormat; readonly snapshotId: SnapshotId },
+  disk: {
+    readonly path: string;
+    readonly format: DiskFormat;
+    readonly snapshotId: SnapshotId;
+    readonly owner: ContentOwner;
+  },
   options: ImportOptions = {},
 ): Promise<StoredSnapshot> {
-  const { signal, onProgress, maxBytes = MAX_BYTES } = options;
-  const capture = (path: string, bytes: number, before: number): Promise<StoredSnapshot> => {
-    if (bytes === 0) throw new DiskFormatError("the disk is empty");
-    if (bytes > maxBytes) throw new DiskFormatError(`the disk has ${bytes} bytes: at most ${maxBytes} are taken`);
+  const { signal, onProgress } = options;
+  return withRawDisk(disk, options, ({ path, bytes }) => {
+    const before = disk.format === "raw" ? 0 : bytes;
     return store.capture(
-      { snapshotId: disk.snapshotId, bytes, base: null, source: { kind: "file", path } },
+      { snapshotId: disk.snapshotId, owner: disk.owner, bytes, base: null, source: { kind: "file", path } },
       {
         ...(signal && { signal }),
         onProgress: ({ doneBytes, totalBytes }) =>
           onProgress?.({ doneBytes: before + doneBytes, totalBytes: before + totalBytes }),
       },
     );
+  });
+}
+
+/**
+ * Hands a disk file over as a raw one, which is gone again when `use` has ended.
+ * Progress is that of the unpacking, as the first half of twice the disk's size; a raw file is used where it is.
+ * @throws DiskFormatError when the file is not what it is said to be, or names other files
+ */
+export async function withRawDisk<T>(
+  disk: { readonly path: string; readonly format: DiskFormat },
+  options: ImportOptions,
+  use: (raw: { readonly path: string; readonly bytes: number }) => Promise<T>,
+): Promise<T> {
+  const { signal, onProgress, maxBytes = MAX_BYTES } = options;
+  const checked = (bytes: number): number => {
+    if (bytes === 0) throw new DiskFormatError("the disk is empty");
+    if (bytes > maxBytes) throw new DiskFormatError(`the disk has ${bytes} bytes: at most ${maxBytes} are taken`);
+    return bytes;
   };
-  if (disk.format === "raw") return capture(disk.path, (await stat(disk.path)).size, 0);
+  if (disk.format === "raw") return use({ path: disk.path, bytes: checked((await stat(disk.path)).size) });
 
   const scratch = await mkdtemp(join(options.scratch ?? tmpdir(), "ingot-import-"));
   try {
@@ -58,14 +80,13 @@ export async function importDisk(
       format = "vmdk";
     }
     await checkDiskFile(path, format);
-    const bytes = await virtualSize(path, QEMU_FORMAT[format], signal);
-    if (bytes > maxBytes) throw new DiskFormatError(`the disk has ${bytes} bytes: at most ${maxBytes} are taken`);
+    const bytes = checked(await virtualSize(path, QEMU_FORMAT[format], signal));
     const raw = join(scratch, "disk.raw");
     const argv = ["convert", "-p", "-f", QEMU_FORMAT[format], "-O", "raw", "-S", "4k", path, raw];
     await qemuImg(argv, { fileBytes: bytes + MIB, ...(signal && { signal }) }, (fraction) =>
       onProgress?.({ doneBytes: Math.floor(bytes * fraction), totalBytes: 2 * bytes }),
     );
-    return await capture(raw, bytes, bytes);
+    return await use({ path: raw, bytes });
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }

@@ -2,7 +2,7 @@
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { basename } from "node:path";
 import type { FrameDecoder } from "./blob-reader.ts";
-import type { Domain } from "./encryption.ts";
+import type { Domain, Domains } from "./encryption.ts";
 import {
   BLOB_ROW_BYTES,
   DamageError,
@@ -29,8 +29,13 @@ function readAt(fd: number, offset: number, bytes: number): Buffer {
   return buffer;
 }
 
+/** A footer, and whose pack it is. */
+export interface CheckedFooter extends PackFooter {
+  readonly domain: string | null;
+}
+
 /** @throws DamageError when header, trailer or footer are not what was written */
-export function readPackFooter(path: string): PackFooter {
+export function readPackFooter(path: string): CheckedFooter {
   const fd = openSync(path, "r");
   try {
     return footerOf(fd, path);
@@ -39,14 +44,16 @@ export function readPackFooter(path: string): PackFooter {
   }
 }
 
-function footerOf(fd: number, path: string): PackFooter {
+function footerOf(fd: number, path: string): CheckedFooter {
   const { size } = fstatSync(fd);
   if (size < PACK_HEADER_BYTES + TRAILER_BYTES) throw new DamageError("the pack is cut short");
-  if (decodePackHeader(readAt(fd, 0, PACK_HEADER_BYTES)).name !== packNameOf(path)) {
+  const { name, domain } = decodePackHeader(readAt(fd, 0, PACK_HEADER_BYTES));
+  if (name !== packNameOf(path)) {
     throw new DamageError("the pack's header names another pack");
   }
   const trailer = decodeTrailer(readAt(fd, size - TRAILER_BYTES, TRAILER_BYTES), size);
-  return decodeFooter(readAt(fd, trailer.footerOffset, size - TRAILER_BYTES - trailer.footerOffset), trailer);
+  const footer = readAt(fd, trailer.footerOffset, size - TRAILER_BYTES - trailer.footerOffset);
+  return { domain, ...decodeFooter(footer, trailer) };
 }
 
 export interface PackDamage {
@@ -62,16 +69,18 @@ export interface PackDamage {
 export async function checkPack(
   path: string,
   decoder: FrameDecoder,
-  domain: Domain,
+  domains: Domains,
   paced: (bytes: number) => Promise<void>,
 ): Promise<PackDamage[]> {
   const pack = packNameOf(path);
   const damage: PackDamage[] = [];
   const fd = openSync(path, "r");
   try {
-    let footer: PackFooter;
+    let footer: CheckedFooter;
+    let domain: Domain;
     try {
       footer = footerOf(fd, path);
+      domain = domains.get(footer.domain);
     } catch (error) {
       if (!(error instanceof DamageError)) throw error;
       return [{ pack, frame: -1, reason: error.message, blobs: [] }];
@@ -86,7 +95,7 @@ export async function checkPack(
       let reason = "";
       let length = -1;
       try {
-        length = decoder.decode(pack, offset, readAt(fd, offset, bytes), plain);
+        length = decoder.decode(pack, domain, offset, readAt(fd, offset, bytes), plain);
       } catch (error) {
         if (!(error instanceof DamageError)) throw error;
         reason = error.message;

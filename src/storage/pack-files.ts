@@ -11,6 +11,8 @@ export interface PackFiles {
    * @throws Error with code ENOENT when a collection has replaced the pack: look the blob up again
    */
   read(name: string, offset: number, bytes: number): Buffer | Promise<Buffer>;
+  /** Whose content a pack holds, `null`: plain. Costs nothing once the pack was read from. @throws as `read` */
+  domainOf(name: string): string | null | Promise<string | null>;
   /** Closes the files of all other packs: a removed pack frees its space only when nobody holds it open. */
   keepOnly(names: ReadonlySet<string>): void;
   close(): void | Promise<void>;
@@ -54,13 +56,16 @@ class OpenFiles<T> {
   }
 }
 
-function checkHeader(name: string, bytes: Buffer): void {
-  if (decodePackHeader(bytes).name !== name) throw new DamageError(`pack ${name}: its header names another pack`);
+/** The domain of pack `name`, from its header. @throws DamageError */
+function domainInHeader(name: string, bytes: Buffer): string | null {
+  const header = decodePackHeader(bytes);
+  if (header.name !== name) throw new DamageError(`pack ${name}: its header names another pack`);
+  return header.domain;
 }
 
 /** For processes with nothing else to do: workers and the block server. */
 export function syncPackFiles(directory: string): PackFiles {
-  const files = new OpenFiles<number>(closeSync);
+  const files = new OpenFiles<{ readonly fd: number; readonly domain: string | null }>(({ fd }) => closeSync(fd));
   let scratch = Buffer.allocUnsafeSlow(256 * 1024);
   const readAt = (name: string, fd: number, offset: number, bytes: number): Buffer => {
     if (scratch.length < bytes) scratch = Buffer.allocUnsafeSlow(bytes);
@@ -72,21 +77,20 @@ export function syncPackFiles(directory: string): PackFiles {
     }
     return scratch.subarray(0, bytes);
   };
+  const opened = (name: string): { readonly fd: number; readonly domain: string | null } => {
+    const open = files.get(name);
+    if (open !== undefined) return open;
+    const fd = openSync(join(directory, packPath(name)), "r");
+    try {
+      return files.add(name, { fd, domain: domainInHeader(name, readAt(name, fd, 0, PACK_HEADER_BYTES)) });
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
+  };
   return {
-    read(name, offset, bytes) {
-      let fd = files.get(name);
-      if (fd === undefined) {
-        fd = openSync(join(directory, packPath(name)), "r");
-        try {
-          checkHeader(name, readAt(name, fd, 0, PACK_HEADER_BYTES));
-        } catch (error) {
-          closeSync(fd);
-          throw error;
-        }
-        files.add(name, fd);
-      }
-      return readAt(name, fd, offset, bytes);
-    },
+    read: (name, offset, bytes) => readAt(name, opened(name).fd, offset, bytes),
+    domainOf: (name) => opened(name).domain,
     keepOnly: (names) => files.keepOnly(names),
     close: () => files.closeAll(),
   };
@@ -94,9 +98,13 @@ export function syncPackFiles(directory: string): PackFiles {
 
 /** For the server: reading never holds up the event loop. */
 export function asyncPackFiles(directory: string): PackFiles {
-  const files = new OpenFiles<Promise<FileHandle>>((file) => {
+  interface OpenPack {
+    readonly handle: FileHandle;
+    readonly domain: string | null;
+  }
+  const files = new OpenFiles<Promise<OpenPack>>((file) => {
     // Reads under way keep their own reference to the handle; closing waits for them.
-    void file.then((handle) => handle.close()).catch(() => {});
+    void file.then(({ handle }) => handle.close()).catch(() => {});
   });
   const readAt = async (name: string, file: FileHandle, offset: number, bytes: number): Promise<Buffer> => {
     const buffer = Buffer.allocUnsafe(bytes);
@@ -107,28 +115,27 @@ export function asyncPackFiles(directory: string): PackFiles {
     }
     return buffer;
   };
-  const openPack = async (name: string): Promise<FileHandle> => {
-    const file = await open(join(directory, packPath(name)), "r");
+  const openPack = async (name: string): Promise<OpenPack> => {
+    const handle = await open(join(directory, packPath(name)), "r");
     try {
-      checkHeader(name, await readAt(name, file, 0, PACK_HEADER_BYTES));
-      return file;
+      return { handle, domain: domainInHeader(name, await readAt(name, handle, 0, PACK_HEADER_BYTES)) };
     } catch (error) {
-      await file.close();
+      await handle.close();
       throw error;
     }
   };
-  const failed = new Map<string, Promise<FileHandle>>();
+  const failed = new Map<string, Promise<OpenPack>>();
+  const opened = (name: string): Promise<OpenPack> => {
+    const file = files.get(name);
+    if (file !== undefined && file !== failed.get(name)) return file;
+    failed.delete(name);
+    const opening = openPack(name);
+    opening.catch(() => failed.set(name, opening));
+    return files.add(name, opening);
+  };
   return {
-    async read(name, offset, bytes) {
-      let file = files.get(name);
-      if (file === undefined || file === failed.get(name)) {
-        failed.delete(name);
-        const opening = openPack(name);
-        opening.catch(() => failed.set(name, opening));
-        file = files.add(name, opening);
-      }
-      return readAt(name, await file, offset, bytes);
-    },
+    read: async (name, offset, bytes) => readAt(name, (await opened(name)).handle, offset, bytes),
+    domainOf: async (name) => (await opened(name)).domain,
     keepOnly: (names) => files.keepOnly(names),
     close: () => files.closeAll(),
   };

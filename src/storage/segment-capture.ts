@@ -4,6 +4,7 @@
 // same place: it is full, it ends the segment, or the block after it is unchanged too. Everything else is cut again,
 // from the chunk's start until a cut falls on a start in the base; so an incremental capture gives the same page, bit
 // for bit, as a full one (a property test holds this).
+import { hash } from "node:crypto";
 import type { BlobReader } from "./blob-reader.ts";
 import type { CapturePlan, SourceReader } from "./capture-sources.ts";
 import { endsChunk, isZeroBlock } from "./chunker.ts";
@@ -41,7 +42,10 @@ export interface SegmentCaptureOptions {
   /** Gives the unchanged blocks of chunks that must be cut again; a draft's data file does not have them. */
   readonly base: SnapshotReader | null;
   readonly blobs: BlobReader;
+  /** Whose content it is. */
   readonly domain: Domain;
+  /** Domains whose blobs everybody may rely on: the public one. */
+  readonly shared: readonly Domain[];
   readonly known: KnownBlobs;
   readonly fresh: FreshBlobs;
   readonly writer: PackWriter;
@@ -75,7 +79,8 @@ export class SegmentCapture {
   /** Segments come in ascending order. @param basePage  id of the base's page of this segment */
   async capture(segment: number, basePage: Buffer | null): Promise<CapturedSegment> {
     const { blobs, domain } = this.#options;
-    const base = basePage === null ? noPage : decodePage(await blobs.blob(basePage));
+    const baseBytes = basePage === null ? null : await blobs.blob(basePage);
+    const base = baseBytes === null ? noPage : decodePage(baseBytes);
     this.#decide(segment, base);
     await this.#readChanged(segment);
 
@@ -95,8 +100,11 @@ export class SegmentCapture {
       } else {
         blocks = await this.#cut(segment, block);
         const bytes = this.#buffer.subarray(block * BLOCK, (block + blocks) * BLOCK);
-        const id = domain.blobId(bytes);
-        this.#store(id, bytes, false);
+        const same = row >= 0 && base.blocks[row] === blocks ? row : -1;
+        const id = await this.#keepChunk(
+          bytes,
+          same < 0 ? null : base.ids.subarray(same * ID_BYTES, (same + 1) * ID_BYTES),
+        );
         id.copy(this.#ids, count * ID_BYTES);
       }
       this.#starts[count] = block;
@@ -107,16 +115,36 @@ export class SegmentCapture {
     }
     if (count === 0) return { page: null, allocatedBlocks, changedBlocks };
     const bytes = encodePage(count, this.#starts, this.#blocks, this.#ids);
+    // The base's page may be another domain's: equal bytes, and yet another id.
+    if (baseBytes?.equals(bytes)) return { page: basePage, allocatedBlocks, changedBlocks };
     const page = domain.blobId(bytes);
-    if (basePage === null || !page.equals(basePage)) this.#store(page, bytes, true);
+    const { known, fresh, writer } = this.#options;
+    if (!known.has(page) && fresh.claim(page)) writer.addManifest(page, bytes);
     return { page, allocatedBlocks, changedBlocks };
   }
 
-  #store(id: Buffer, bytes: Buffer, manifest: boolean): void {
-    const { known, fresh, writer } = this.#options;
-    if (known.has(id) || !fresh.claim(id)) return;
-    if (manifest) writer.addManifest(id, bytes);
-    else writer.addChunk(id, bytes);
+  /**
+   * The id under which a chunk is found from now on; stores it where it is not yet.
+   * @param inBase  id of the base's chunk at this very place, which the capture's owner may read: the only blob of a
+   *   stranger's domain that is compared with. Others are not even asked for: an answer would tell what a stranger has.
+   */
+  async #keepChunk(bytes: Buffer, inBase: Buffer | null): Promise<Buffer> {
+    const { blobs, domain, shared, known, fresh, writer } = this.#options;
+    const sum = hash("sha256", bytes, "buffer");
+    const id = domain.idOf(sum);
+    if (inBase?.equals(id) || known.has(id)) return id;
+    if (inBase !== null && domain.id !== null) {
+      const place = blobs.index.find(inBase);
+      // A base that can't be looked up only means that the chunk is stored again.
+      const theirs = place === undefined ? null : await blobs.domainOf(place.pack).catch(() => null);
+      if (theirs !== null && theirs !== domain && theirs.idOf(sum).equals(inBase)) return Buffer.from(inBase);
+    }
+    for (const open of shared) {
+      const theirs = open.idOf(sum);
+      if (known.has(theirs)) return theirs;
+    }
+    if (fresh.claim(id)) writer.addChunk(id, bytes);
+    return id;
   }
 
   /** Fills `#state` from the plan: changed ranges rounded outwards to blocks, zero ranges inwards. */

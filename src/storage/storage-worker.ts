@@ -7,7 +7,7 @@ import { MIB } from "../base/units.ts";
 import { BlobIndex } from "./blob-index.ts";
 import { BlobReader, FrameDecoder } from "./blob-reader.ts";
 import { openSource, type SourceReader } from "./capture-sources.ts";
-import { domainOf } from "./encryption.ts";
+import { type Domain, Domains } from "./encryption.ts";
 import {
   BLOB_ROW_BYTES,
   BLOCK,
@@ -58,21 +58,23 @@ const port = parentPort;
 if (port === null) throw new Error("storage-worker runs in a worker thread only");
 
 const setup = workerData as WorkerSetup;
-const domain = domainOf(setup.key);
+const domains = new Domains(setup.directory, setup.key);
 const codec = openCodec();
 const index = new BlobIndex(join(setup.directory, "index"), () => {});
 const blobs = new BlobReader({
   index,
   packs: syncPackFiles(setup.directory),
   codec,
-  domain,
+  domains,
   cache: new FrameCache(8 * MIB),
 });
 const pages = new PageCache(16 * 1024);
-const decoder = new FrameDecoder(codec, domain);
+const decoder = new FrameDecoder(codec);
 
-/** The capture that is open between its task and its `finish` or `abandon`. */
-let writer: PackWriter | null = null;
+/** What is open between a capture, or the first rewrite, and `finish` or `abandon`: a writer per domain. */
+const writers = new Map<string | null, PackWriter>();
+/** The capture's own domain: tree nodes go there. */
+let captureDomain: Domain | null = null;
 let known: KnownBlobs | null = null;
 let fresh: FreshBlobs | null = null;
 /** What a cancel must close, so that a read that never ends does. */
@@ -97,16 +99,23 @@ async function eachJob(control: TaskControl, jobs: number, run: (job: number) =>
   }
 }
 
-const newWriter = (): PackWriter =>
-  new PackWriter({
-    tmp: join(setup.directory, "tmp"),
-    domain,
-    codec,
-    onPack: (pack) => send({ kind: "pack", pack }, [pack.entries.buffer]),
-  });
+function writerFor(domain: Domain): PackWriter {
+  let writer = writers.get(domain.id);
+  if (writer === undefined) {
+    writer = new PackWriter({
+      tmp: join(setup.directory, "tmp"),
+      domain,
+      codec,
+      onPack: (pack) => send({ kind: "pack", pack }, [pack.entries.buffer]),
+    });
+    writers.set(domain.id, writer);
+  }
+  return writer;
+}
 
 async function capture(task: CaptureTask): Promise<CapturedSegments> {
-  writer = newWriter();
+  const domain = domains.get(task.domain);
+  captureDomain = domain;
   blobs.refresh();
   known = new KnownBlobs(task.known);
   fresh = new FreshBlobs(task.fresh);
@@ -119,9 +128,10 @@ async function capture(task: CaptureTask): Promise<CapturedSegments> {
       base: task.base === null ? null : readerOf(task.base),
       blobs,
       domain,
+      shared: task.sharedDomains.map((id) => domains.get(id)),
       known,
       fresh,
-      writer,
+      writer: writerFor(domain),
     });
     const segments: number[] = [];
     const ids: (Buffer | null)[] = [];
@@ -142,16 +152,19 @@ async function capture(task: CaptureTask): Promise<CapturedSegments> {
 }
 
 function finish(nodes: readonly { id: Uint8Array; bytes: Uint8Array }[]): { storedBytes: number } {
-  writer ??= newWriter();
   for (const node of nodes) {
+    if (captureDomain === null) throw new Error("nodes without a capture");
     const id = Buffer.from(node.id);
     // Asked of the capture's own table, as for every other blob: what a collection has condemned is not in it.
     if (known?.has(id) || fresh?.claim(id) === false) continue;
-    writer.addManifest(id, Buffer.from(node.bytes));
+    writerFor(captureDomain).addManifest(id, Buffer.from(node.bytes));
   }
-  writer.finish();
-  const { storedBytes } = writer;
-  writer = null;
+  let storedBytes = 0;
+  for (const writer of writers.values()) {
+    writer.finish();
+    storedBytes += writer.storedBytes;
+  }
+  writers.clear();
   endSession();
   return { storedBytes };
 }
@@ -160,13 +173,14 @@ function endSession(): void {
   known?.close();
   known = null;
   fresh = null;
+  captureDomain = null;
 }
 
 function abandon(): null {
-  const open = writer;
-  writer = null;
+  const open = [...writers.values()];
+  writers.clear();
   endSession();
-  open?.abandon();
+  for (const writer of open) writer.abandon();
   return null;
 }
 
@@ -243,9 +257,11 @@ async function mark(segments: readonly string[], roots: readonly Root[]): Promis
 
 function rewrite(pack: string): null {
   const { index: marked, owners } = marks();
-  writer ??= newWriter();
   const path = join(setup.directory, packPath(pack));
   const footer = readPackFooter(path);
+  // Ids and keys are the domain's: what is rewritten stays in it.
+  const domain = domains.get(footer.domain);
+  const writer = writerFor(domain);
   const plain = Buffer.allocUnsafe(MANIFEST_FRAME);
   const files = syncPackFiles(setup.directory);
   try {
@@ -262,7 +278,7 @@ function rewrite(pack: string): null {
       const bytes = footer.frames.readUInt32LE(frame * FRAME_ROW_BYTES + 4);
       const raw = files.read(pack, offset, bytes) as Buffer;
       const manifest = (raw[3]! & FRAME_MANIFEST) !== 0;
-      if (decoded !== frame) decoder.decode(pack, offset, raw, plain);
+      if (decoded !== frame) decoder.decode(pack, domain, offset, raw, plain);
       decoded = frame;
       const blob = plain.subarray(place.offset, place.offset + place.bytes);
       if (!domain.blobId(blob).equals(id)) throw new DamageError(`pack ${pack}: a blob does not match its id`);
@@ -293,7 +309,7 @@ async function scrub(pack: string, bytesPerSecond: number, control: TaskControl)
   const flags = new Int32Array(control.flags);
   const started = performance.now();
   let read = 0;
-  return checkPack(join(setup.directory, packPath(pack)), decoder, domain, async (bytes) => {
+  return checkPack(join(setup.directory, packPath(pack)), decoder, domains, async (bytes) => {
     if (Atomics.load(flags, 1) !== 0) throw new Error("cancelled");
     read += bytes;
     const ahead = (read / bytesPerSecond) * 1000 - (performance.now() - started);

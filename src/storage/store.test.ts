@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { applyWrite, temporaryStore, writeDisk } from "../../test/support/storage-disk.ts";
+import { applyWrite, OWNER, temporaryStore, writeDisk } from "../../test/support/storage-disk.ts";
 import { chain } from "../base/errors.ts";
 import { newId } from "../base/ids.ts";
 import { silentLog } from "../base/log.ts";
@@ -21,7 +21,13 @@ test("a captured file reads, restores and describes itself exactly", async (t) =
   const id = newId("snapshot");
   const progress: number[] = [];
   const snapshot = await store.capture(
-    { snapshotId: id, bytes: disk.length, base: null, source: { kind: "file", path: join(directory, "disk") } },
+    {
+      owner: OWNER,
+      snapshotId: id,
+      bytes: disk.length,
+      base: null,
+      source: { kind: "file", path: join(directory, "disk") },
+    },
     { onProgress: ({ doneBytes, totalBytes }) => progress.push(doneBytes / totalBytes) },
   );
   assert.equal(snapshot.bytes, disk.length);
@@ -54,9 +60,9 @@ test("the same disk again stores nothing, whether sparse or not", async (t) => {
   const path = join(directory, "disk");
   await writeDisk(path, disk, true);
   const spec = { bytes: disk.length, base: null, source: { kind: "file", path } } as const;
-  const first = await store.capture({ ...spec, snapshotId: newId("snapshot") });
+  const first = await store.capture({ owner: OWNER, ...spec, snapshotId: newId("snapshot") });
   await writeDisk(path, disk, false);
-  const second = await store.capture({ ...spec, snapshotId: newId("snapshot") });
+  const second = await store.capture({ owner: OWNER, ...spec, snapshotId: newId("snapshot") });
   assert.equal(second.digest, first.digest);
   assert.equal(second.allocatedBytes, first.allocatedBytes);
   assert.equal(second.newBytes, 0);
@@ -68,6 +74,7 @@ test("a snapshot id is taken once", async (t) => {
   const { store, directory } = await temporaryStore(t);
   await writeDisk(join(directory, "disk"), Buffer.alloc(MIB, 1));
   const spec = {
+    owner: OWNER,
     snapshotId: newId("snapshot"),
     bytes: MIB,
     base: null,
@@ -85,6 +92,7 @@ test("a copy outlives its original", async (t) => {
   const id = newId("snapshot");
   const volume = newId("volume");
   await store.capture({
+    owner: OWNER,
     snapshotId: id,
     bytes: MIB,
     base: null,
@@ -104,6 +112,7 @@ test("a cancelled capture keeps nothing, and the next one works", async (t) => {
   await writeDisk(join(directory, "disk"), disk);
   const id = newId("snapshot");
   const spec = {
+    owner: OWNER,
     snapshotId: id,
     bytes: disk.length,
     base: null,
@@ -127,7 +136,13 @@ test("changed blocks and non-zero blocks come from the manifests", async (t) => 
   const capture = async () => {
     const id = newId("snapshot");
     await writeDisk(path, disk);
-    await store.capture({ snapshotId: id, bytes: disk.length, base: null, source: { kind: "file", path } });
+    await store.capture({
+      owner: OWNER,
+      snapshotId: id,
+      bytes: disk.length,
+      base: null,
+      source: { kind: "file", path },
+    });
     return id;
   };
   const a = await capture();
@@ -155,12 +170,13 @@ test("a draft survives its writer and becomes a snapshot over its base", async (
   const base = newId("snapshot");
   const draft = newId("snapshot");
   await store.capture({
+    owner: OWNER,
     snapshotId: base,
     bytes: disk.length,
     base: null,
     source: { kind: "file", path: join(directory, "disk") },
   });
-  await store.beginDraft(draft, { bytes: 16 * MIB, base });
+  await store.beginDraft(draft, { owner: OWNER, bytes: 16 * MIB, base });
   const expected = Buffer.concat([disk, Buffer.alloc(8 * MIB)]);
   const puts = [];
   for (const index of [0, 3, 15, 16, 31]) {
@@ -191,7 +207,7 @@ test("an encrypted store opens with its own key only, and nothing of a disk is i
   await writeDisk(join(directory, "disk"), secret);
   const id = newId("snapshot");
   const source = { kind: "file", path: join(directory, "disk") } as const;
-  await store.capture({ snapshotId: id, bytes: secret.length, base: null, source });
+  await store.capture({ owner: OWNER, snapshotId: id, bytes: secret.length, base: null, source });
   const home = store.directory;
   await store.close();
   await assert.rejects(openStore({ directory: home, log: silentLog }), /encrypted/);
@@ -209,7 +225,7 @@ test("an encrypted store reads again after it was closed", async (t) => {
   await writeDisk(join(directory, "disk"), disk);
   const id = newId("snapshot");
   const source = { kind: "file", path: join(directory, "disk") } as const;
-  await store.capture({ snapshotId: id, bytes: disk.length, base: null, source });
+  await store.capture({ owner: OWNER, snapshotId: id, bytes: disk.length, base: null, source });
   const again = await reopen();
   assert.ok((await (await again.open(id)).read(0, disk.length)).equals(disk));
 });

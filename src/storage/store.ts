@@ -1,7 +1,7 @@
 // The store's public face: snapshots are captured, read, copied, restored, deleted; what nothing reaches is collected.
 //
 // One process owns a store for writing. Block servers read beside it (block-server.ts).
-import { randomBytes } from "node:crypto";
+import { randomBytes, timingSafeEqual } from "node:crypto";
 import { open, rm, unlink } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
@@ -16,11 +16,17 @@ import type { Backend } from "./backend.ts";
 import { BlobIndex } from "./blob-index.ts";
 import { BlobReader } from "./blob-reader.ts";
 import { type BlockServer, blockServer } from "./block-server-process.ts";
-import { allOrStop, type CaptureContext, type CaptureOptions, captureDisk, rootMessage } from "./capture.ts";
-import type { AnySource } from "./capture-sources.ts";
+import {
+  allOrStop,
+  type CaptureContext,
+  type CapturedContent,
+  type CaptureOptions,
+  captureDisk,
+  rootMessage,
+} from "./capture.ts";
 import { type Collected, type CollectOptions, collect } from "./collect.ts";
 import { type DraftBlock, Drafts } from "./drafts.ts";
-import { type Domain, type DomainKey, domainOf, newDomainKey, unwrapDomainKey } from "./encryption.ts";
+import { type ContentOwner, type Domain, Domains, domainIdOf, keyCheck, keyName, newWrappedKey } from "./encryption.ts";
 import { folderBackend, makeDirectory } from "./folder-backend.ts";
 import { SEGMENT, snapshotDigest } from "./format.ts";
 import { FrameCache } from "./frame-cache.ts";
@@ -49,6 +55,7 @@ export type { BlockServer } from "./block-server-process.ts";
 export type { CaptureOptions } from "./capture.ts";
 export type { Collected, CollectOptions } from "./collect.ts";
 export type { DraftBlock } from "./drafts.ts";
+export type { ContentOwner } from "./encryption.ts";
 export type { HolderId } from "./records.ts";
 export type { ChangedBlock, Extent, SnapshotReader } from "./snapshot-reader.ts";
 export type { RebuiltIndex, Scrubbed, ScrubOptions } from "./upkeep.ts";
@@ -59,14 +66,17 @@ export interface StoreOptions {
   readonly clock?: Clock;
   /** Threads for one large capture; the machine's cores, at most 4, when absent. */
   readonly workers?: number;
-  /** 32 bytes: the master key. A store is encrypted from its creation or never. */
+  /**
+   * 32 bytes that wrap the owners' data keys. A store is encrypted from its creation or never: an older one that was made
+   * without a key goes on plain.
+   */
   readonly key?: Uint8Array;
 }
 
 /** What is kept under a snapshot's id. */
 export interface StoredSnapshot {
   readonly id: HolderId;
-  /** Hex Merkle root: proves size and content. */
+  /** Hex Merkle root: proves size and content to whoever holds the owner's key. */
   readonly digest: string;
   /** Virtual size. */
   readonly bytes: number;
@@ -114,8 +124,8 @@ export async function openStore(options: StoreOptions): Promise<SnapshotStore> {
     await rm(join(directory, "tmp"), { recursive: true, force: true });
     await makeDirectory(join(directory, "tmp"));
     const backend = folderBackend(directory);
-    const key = await openIdentity(backend, options);
-    const store = new SnapshotStore({ ...options, backend, lock, key });
+    const identity = await openIdentity(backend, options);
+    const store = new SnapshotStore({ ...options, backend, lock, ...identity });
     await store.recover();
     return store;
   } catch (error) {
@@ -124,33 +134,47 @@ export async function openStore(options: StoreOptions): Promise<SnapshotStore> {
   }
 }
 
-/** Reads or makes store.json and the wrapped data key. */
-async function openIdentity(backend: Backend, { key, clock = systemClock }: StoreOptions): Promise<DomainKey | null> {
+interface StoreIdentity {
+  /** 32 hex digits. */
+  readonly storeId: string;
+  /** `null`: a plain store. */
+  readonly key: Uint8Array | null;
+}
+
+/** Reads or makes store.json. */
+async function openIdentity(backend: Backend, { key, log, clock = systemClock }: StoreOptions): Promise<StoreIdentity> {
   const text = await backend.read("store.json");
   if (text === null) {
-    const made = key === undefined ? null : newDomainKey(key);
-    if (made !== null) await backend.create(`keys/${made.domain.id}`, Buffer.from(made.wrapped));
+    const id = randomBytes(16).toString("hex");
     const identity = {
       format: "ingot-store",
       version: 1,
-      id: randomBytes(16).toString("hex"),
-      domain: made?.domain.id ?? null,
+      id,
+      keyCheck: key === undefined ? null : keyCheck(key, id),
       createdAt: clock.now().toISOString(),
     };
     await backend.create("store.json", Buffer.from(`${JSON.stringify(identity)}\n`));
-    return made?.domain ?? null;
+    return { storeId: id, key: key ?? null };
   }
-  const identity = JSON.parse(text.toString("utf8")) as { format: string; version: number; domain: string | null };
+  const identity = JSON.parse(text.toString("utf8")) as {
+    format: string;
+    version: number;
+    id: string;
+    keyCheck?: string | null;
+  };
   if (identity.format !== "ingot-store") throw new Error("store.json does not describe a store");
   if (identity.version !== 1) throw new Error(`store format ${identity.version} is newer than this program`);
-  if (identity.domain === null) {
-    if (key !== undefined) throw new Error("this store was created without encryption: it can't be opened with a key");
-    return null;
+  if (identity.keyCheck == null) {
+    if (key !== undefined) log.warn({}, "the store was made without encryption and goes on plain");
+    return { storeId: identity.id, key: null };
   }
   if (key === undefined) throw new Error("this store is encrypted: it can't be opened without its master key");
-  const wrapped = await backend.read(`keys/${identity.domain}`);
-  if (wrapped === null) throw new Error(`the store's wrapped key keys/${identity.domain} is missing`);
-  return unwrapDomainKey(key, wrapped.toString("utf8"));
+  const expected = Buffer.from(identity.keyCheck, "hex");
+  const actual = Buffer.from(keyCheck(key, identity.id), "hex");
+  if (expected.length !== actual.length || !timingSafeEqual(expected, actual)) {
+    throw new Error("this store was encrypted under another master key");
+  }
+  return { storeId: identity.id, key };
 }
 
 /** Small: the block server serves guests. What EBS direct reads come through here. */
@@ -159,10 +183,14 @@ const PAGE_ROWS = 64 * 1024;
 /** The table of known blobs is kept this long for the next capture. */
 const TABLE_IDLE_MS = 30_000;
 
-interface StoreParts extends Omit<StoreOptions, "key"> {
+interface StoreParts extends Omit<StoreOptions, "key">, StoreIdentity {
   readonly backend: Backend;
   readonly lock: OwnerLock;
-  readonly key: DomainKey | null;
+}
+
+/** Content and whose it is: an account's, or everybody's. */
+export interface OwnedCapture extends CaptureSpec {
+  readonly owner: ContentOwner;
 }
 
 export class SnapshotStore {
@@ -171,8 +199,9 @@ export class SnapshotStore {
   readonly #clock: Clock;
   readonly #backend: Backend;
   readonly #lock: OwnerLock;
-  readonly #domain: Domain;
-  readonly #key: DomainKey | null;
+  readonly #storeId: string;
+  readonly #key: Uint8Array | null;
+  readonly #domains: Domains;
   readonly #index: BlobIndex;
   readonly #blobs: BlobReader;
   readonly #pages = new PageCache(PAGE_ROWS);
@@ -199,20 +228,21 @@ export class SnapshotStore {
     this.#clock = parts.clock ?? systemClock;
     this.#backend = parts.backend;
     this.#lock = parts.lock;
-    this.#domain = domainOf(parts.key);
+    this.#storeId = parts.storeId;
     this.#key = parts.key;
+    this.#domains = new Domains(parts.directory, parts.key);
     this.#index = new BlobIndex(join(parts.directory, "index"), (error) => this.#onIndexDamage(error));
     this.#blobs = new BlobReader({
       index: this.#index,
       packs: asyncPackFiles(parts.directory),
       codec: openCodec(),
-      domain: this.#domain,
+      domains: this.#domains,
       cache: new FrameCache(CACHE_BYTES),
     });
     const workers = parts.workers ?? Math.min(4, availableParallelism());
     this.#pool = new WorkerPool({ directory: parts.directory, key: parts.key }, workers);
     this.#leases = new Leases(parts.backend, () => this.#clock.now());
-    this.#drafts = new Drafts(join(parts.directory, "drafts"));
+    this.#drafts = new Drafts(join(parts.directory, "drafts"), this.#domains);
   }
 
   /** What an owner that died left behind. Called once, by `openStore`. */
@@ -230,10 +260,11 @@ export class SnapshotStore {
    * Keeps what `spec.source` holds under a new snapshot id. Cost: reading what may have changed.
    * @throws Error when the id is taken, or the source fails; nothing is kept then
    */
-  async capture(spec: CaptureSpec, options: CaptureOptions = {}): Promise<StoredSnapshot> {
+  async capture(spec: OwnedCapture, options: CaptureOptions = {}): Promise<StoredSnapshot> {
     return this.#keep(spec.snapshotId, "capture", options, async () => ({
       bytes: spec.bytes,
       source: spec.source,
+      domain: await this.#domainOf(spec.owner),
       base: spec.base === null ? null : await this.open(spec.base),
     }));
   }
@@ -242,15 +273,17 @@ export class SnapshotStore {
     id: SnapshotId,
     verb: string,
     options: CaptureOptions,
-    prepare: () => Promise<{ bytes: number; source: AnySource; base: SnapshotReader | null }>,
+    prepare: () => Promise<Omit<CapturedContent, "shared">>,
   ): Promise<StoredSnapshot> {
     try {
       return await this.#leases.with(`${verb} ${id}`, async (lease) => {
         if (await this.has(id)) throw new Error("there is a snapshot of this id already");
-        const { bytes, source, base } = await prepare();
+        const content = await prepare();
+        const { bytes, base, domain } = content;
         if (base !== null && base.bytes > bytes) throw new Error("the disk is smaller than its base");
-        const { top, ...sizes } = await captureDisk(this.#captureContext(), { bytes, source, base }, options);
-        return this.#commit(lease, { id, bytes, top, ...sizes });
+        const shared = await this.#sharedDomains(domain);
+        const { top, ...sizes } = await captureDisk(this.#captureContext(), { ...content, shared }, options);
+        return this.#commit(lease, { id, bytes, top, domain: domain.id, ...sizes });
       });
     } catch (cause) {
       if (options.signal?.aborted) throw cause;
@@ -260,7 +293,14 @@ export class SnapshotStore {
 
   async #commit(
     lease: Lease,
-    disk: { id: HolderId; bytes: number; top: Buffer | null; allocatedBytes: number; newBytes: number },
+    disk: {
+      id: HolderId;
+      bytes: number;
+      top: Buffer | null;
+      domain: string | null;
+      allocatedBytes: number;
+      newBytes: number;
+    },
   ): Promise<StoredSnapshot> {
     const record: SnapshotRecord = {
       version: 1,
@@ -268,7 +308,7 @@ export class SnapshotStore {
       bytes: disk.bytes,
       top: disk.top?.toString("hex") ?? null,
       digest: snapshotDigest(disk.bytes, disk.top),
-      domain: this.#domain.id,
+      domain: disk.domain,
       allocatedBytes: disk.allocatedBytes,
       newBytes: disk.newBytes,
       epoch: lease.epoch,
@@ -287,8 +327,8 @@ export class SnapshotStore {
   async copy(newId: HolderId, fromId: HolderId): Promise<StoredSnapshot> {
     return this.#leases.with(`copy ${fromId} to ${newId}`, async (lease) => {
       const record = await this.#record(fromId);
-      const { bytes, allocatedBytes } = record;
-      return this.#commit(lease, { id: newId, bytes, top: topOf(record), allocatedBytes, newBytes: 0 });
+      const { bytes, domain, allocatedBytes } = record;
+      return this.#commit(lease, { id: newId, bytes, top: topOf(record), domain, allocatedBytes, newBytes: 0 });
     });
   }
 
@@ -471,14 +511,17 @@ export class SnapshotStore {
   // --- drafts: snapshots written block by block ---
 
   /** @throws Error when the id is taken, by a snapshot or by a draft */
-  async beginDraft(id: SnapshotId, { bytes, base }: { bytes: number; base: HolderId | null }): Promise<void> {
+  async beginDraft(
+    id: SnapshotId,
+    { bytes, base, owner }: { bytes: number; base: HolderId | null; owner: ContentOwner },
+  ): Promise<void> {
     await this.#leases.with(`begin a draft of ${id}`, async () => {
       if (await this.has(id)) throw new Error(`there is a snapshot ${id} already`);
       const record = base === null ? null : await this.#record(base);
       if (record !== null && record.bytes > bytes) throw new Error("the disk is smaller than its base");
       await this.#drafts.begin(id, {
-        version: 1,
         bytes,
+        domain: await this.#domainOf(owner),
         base:
           record === null
             ? null
@@ -510,10 +553,11 @@ export class SnapshotStore {
       draft.sealed = true;
       try {
         await draft.settle();
-        const { bytes, base } = draft.description;
+        const { bytes, base, domain } = draft.description;
         const snapshot = await this.#keep(id, "complete", options, async () => ({
           bytes,
           source: draft.source(),
+          domain: this.#domains.get(domain),
           base: base === null ? null : this.#reader(base),
         }));
         await this.dropDraft(id);
@@ -558,6 +602,24 @@ export class SnapshotStore {
     this.#lock.release();
   }
 
+  /** An owner's domain; its key is made when there is none yet. */
+  async #domainOf(owner: ContentOwner): Promise<Domain> {
+    if (this.#key === null) return this.#domains.get(null);
+    const id = domainIdOf(this.#storeId, owner);
+    if ((await this.#backend.read(keyName(id))) === null) {
+      // Of two that make it at once the first one's stays.
+      await this.#backend.create(keyName(id), Buffer.from(newWrappedKey(this.#key, id, owner)));
+    }
+    return this.#domains.get(id);
+  }
+
+  /** Whose blobs content of `domain` may rely on besides its own: everybody's, once there is any. */
+  async #sharedDomains(domain: Domain): Promise<Domain[]> {
+    if (this.#key === null) return [];
+    const id = domainIdOf(this.#storeId, "public");
+    return id === domain.id || (await this.#backend.read(keyName(id))) === null ? [] : [this.#domains.get(id)];
+  }
+
   async #record(id: HolderId): Promise<SnapshotRecord> {
     const record = await readRecord(this.#backend, id);
     if (record === undefined) throw new Error(`there is no snapshot ${id}`);
@@ -578,7 +640,6 @@ export class SnapshotStore {
       backend: this.#backend,
       pool: this.#pool,
       blobs: this.#blobs,
-      domain: this.#domain,
       knownBlobs: (worker) => this.#knownBlobs(worker),
       onIndex: () => this.#blobs.refresh(),
       unnamedPacks: this.#unnamedPacks,

@@ -1,7 +1,6 @@
 // What the server's side and a storage worker say to each other.
 import { chain, systemCode } from "../base/errors.ts";
 import type { AnySource, CapturePlan } from "./capture-sources.ts";
-import type { DomainKey } from "./encryption.ts";
 import { DamageError } from "./format.ts";
 import type { KnownBlobsShare } from "./known-blobs.ts";
 import type { PackDamage } from "./pack-check.ts";
@@ -10,7 +9,8 @@ import type { OwnerUsage, PackLiveness, Root } from "./reachability.ts";
 
 export interface WorkerSetup {
   readonly directory: string;
-  readonly key: DomainKey | null;
+  /** The store's; `null`: plain. */
+  readonly key: Uint8Array | null;
 }
 
 /** Shared by all workers of one task. */
@@ -36,6 +36,9 @@ export interface CaptureTask {
   /** The jobs: segment numbers, ascending, and the ids of the base's pages (zero: none). */
   readonly segments: Uint32Array;
   readonly basePages: Uint8Array;
+  /** Whose content it is, and whose blobs it may rely on besides its own. */
+  readonly domain: string | null;
+  readonly sharedDomains: readonly string[];
   readonly known: KnownBlobsShare;
   readonly fresh: SharedArrayBuffer;
   readonly control: TaskControl;

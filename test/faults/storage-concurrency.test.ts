@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { newId, type SnapshotId } from "../../src/base/ids.ts";
 import { BLOCK_BYTES, MIB } from "../../src/base/units.ts";
-import { applyWrite, pattern, temporaryStore, writeDisk } from "../support/storage-disk.ts";
+import { applyWrite, OWNER, pattern, temporaryStore, writeDisk } from "../support/storage-disk.ts";
 
 const DISK = 10 * MIB;
 const ROUNDS = Number(process.env.INGOT_ROUNDS ?? 12);
@@ -35,7 +35,7 @@ test("everything at once", { timeout: 300_000 }, async (t) => {
       const path = join(directory, `disk-${actor}`);
       await writeDisk(path, content);
       const id = newId("snapshot");
-      await store.capture({ snapshotId: id, bytes: DISK, base: null, source: { kind: "file", path } });
+      await store.capture({ owner: OWNER, snapshotId: id, bytes: DISK, base: null, source: { kind: "file", path } });
       kept.set(id, content);
     }
   };
@@ -45,7 +45,7 @@ test("everything at once", { timeout: 300_000 }, async (t) => {
       const content = base === undefined ? Buffer.alloc(DISK) : Buffer.from(kept.get(base)!);
       const id = newId("snapshot");
       try {
-        await store.beginDraft(id, { bytes: DISK, base: base ?? null });
+        await store.beginDraft(id, { owner: OWNER, bytes: DISK, base: base ?? null });
       } catch (error) {
         // Another actor has deleted the base since it was picked.
         assert.match(String((error as Error).message), /there is no snapshot/);

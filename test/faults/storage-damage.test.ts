@@ -11,7 +11,7 @@ import { newId, type SnapshotId } from "../../src/base/ids.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { MIB } from "../../src/base/units.ts";
 import { openStore, type SnapshotStore } from "../../src/storage/store.ts";
-import { applyWrite, temporaryStore, writeDisk } from "../support/storage-disk.ts";
+import { applyWrite, OWNER, temporaryStore, writeDisk } from "../support/storage-disk.ts";
 
 const DISK = 18 * MIB;
 
@@ -32,6 +32,7 @@ async function filled(t: TestContext, key?: Uint8Array): Promise<Filled> {
     await writeDisk(join(directory, "disk"), disk);
     const id = newId("snapshot");
     await store.capture({
+      owner: OWNER,
       snapshotId: id,
       bytes: DISK,
       base: null,
@@ -182,6 +183,7 @@ test("a full disk fails clearly, and the store works again once there is room", 
       const id = newId("snapshot");
       await writeDisk(join(directory, "disk"), disk);
       await store.capture({
+        owner: OWNER,
         snapshotId: id,
         bytes: disk.length,
         base: null,
@@ -198,7 +200,7 @@ test("a full disk fails clearly, and the store works again once there is room", 
     const second = await capture(again);
     assert.ok((await (await store.open(second)).read(0, again.length)).equals(again));
     const draft = newId("snapshot");
-    await store.beginDraft(draft, { bytes: 64 * MIB, base: null });
+    await store.beginDraft(draft, { owner: OWNER, bytes: 64 * MIB, base: null });
     let put = 0;
     await assert.rejects(
       async () => {

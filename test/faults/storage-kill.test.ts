@@ -12,7 +12,7 @@ import type { SnapshotId } from "../../src/base/ids.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { BLOCK_BYTES } from "../../src/base/units.ts";
 import { openStore } from "../../src/storage/store.ts";
-import { VICTIM_DISK, victimBlock, victimDisk } from "../support/storage-victim-disk.ts";
+import { VICTIM_DISK, VICTIM_KEY, victimBlock, victimDisk } from "../support/storage-victim-disk.ts";
 
 const KILLS = Number(process.env.INGOT_KILLS ?? 20);
 const victim = new URL("../support/storage-victim.ts", import.meta.url).pathname;
@@ -81,7 +81,7 @@ test(`${KILLS} kills lose nothing and leak nothing`, { timeout: KILLS * 30_000 }
       }
     }
 
-    const store = await openStore({ directory: join(directory, "store"), log: silentLog, workers: 1 });
+    const store = await openStore({ directory: join(directory, "store"), key: VICTIM_KEY, log: silentLog, workers: 1 });
     try {
       const present = new Set<string>();
       for await (const id of store.ids()) present.add(id);

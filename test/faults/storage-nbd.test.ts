@@ -13,7 +13,7 @@ import { newId, type SnapshotId } from "../../src/base/ids.ts";
 import { MIB } from "../../src/base/units.ts";
 import { NbdClient } from "../../src/storage/nbd-client.ts";
 import type { BlockServer, SnapshotStore } from "../../src/storage/store.ts";
-import { applyWrite, temporaryStore, writeDisk } from "../support/storage-disk.ts";
+import { applyWrite, OWNER, temporaryStore, writeDisk } from "../support/storage-disk.ts";
 import { QemuStorageDaemon, run } from "../support/storage-qemu.ts";
 
 const DISK = 24 * MIB;
@@ -40,7 +40,7 @@ async function capture(store: SnapshotStore, directory: string, disk: Buffer): P
   const path = join(directory, "disk");
   const id = newId("snapshot");
   await writeDisk(path, disk);
-  await store.capture({ snapshotId: id, bytes: disk.length, base: null, source: { kind: "file", path } });
+  await store.capture({ owner: OWNER, snapshotId: id, bytes: disk.length, base: null, source: { kind: "file", path } });
   return id;
 }
 
@@ -228,10 +228,11 @@ test("a capture over NBD with a dirty bitmap or allocation depth equals one of t
   ): Promise<SnapshotId> => {
     const id = newId("snapshot");
     const source = { kind: "nbd", socket: daemon.socket, exportName, changed } as const;
-    const snapshot = await store.capture({ snapshotId: id, bytes: DISK + MIB, base: from, source });
+    const snapshot = await store.capture({ owner: OWNER, snapshotId: id, bytes: DISK + MIB, base: from, source });
     await writeDisk(join(directory, "whole"), larger());
     const whole = newId("snapshot");
     const full = await store.capture({
+      owner: OWNER,
       snapshotId: whole,
       bytes: DISK + MIB,
       base: null,
@@ -269,6 +270,7 @@ test("a capture over NBD with a dirty bitmap or allocation depth equals one of t
   assert.ok((await reader.read(0, DISK + MIB)).equals(larger()));
   await assert.rejects(
     store.capture({
+      owner: OWNER,
       snapshotId: newId("snapshot"),
       bytes: DISK + MIB,
       base: first,

@@ -7,7 +7,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { newId, type SnapshotId } from "../../src/base/ids.ts";
 import { BLOCK_BYTES, MIB } from "../../src/base/units.ts";
-import { applyWrite, type DiskWrite, temporaryStore, writeDisk } from "../support/storage-disk.ts";
+import { applyWrite, type DiskWrite, OWNER, temporaryStore, writeDisk } from "../support/storage-disk.ts";
 
 const DISK = 20 * MIB + 12 * 4096;
 const BLOCKS = DISK / 4096;
@@ -79,7 +79,7 @@ for (const encrypted of [false, true]) {
               await writeDisk(path, disk, step.sparse);
               const id = newId("snapshot");
               const source = { kind: "file", path } as const;
-              const { digest } = await store.capture({ snapshotId: id, bytes: DISK, base: null, source });
+              const { digest } = await store.capture({ owner: OWNER, snapshotId: id, bytes: DISK, base: null, source });
               kept.push({ id, disk: Buffer.from(disk), digest });
               break;
             }
@@ -87,7 +87,7 @@ for (const encrypted of [false, true]) {
               // Only the 512 KiB blocks that differ from the base, as an EBS direct client sends them.
               const base = kept.at(-1);
               const id = newId("snapshot");
-              await store.beginDraft(id, { bytes: DISK, base: base?.id ?? null });
+              await store.beginDraft(id, { owner: OWNER, bytes: DISK, base: base?.id ?? null });
               const puts = [];
               for (let index = 0; index * BLOCK_BYTES < DISK; index++) {
                 const block = Buffer.alloc(BLOCK_BYTES);
@@ -103,7 +103,7 @@ for (const encrypted of [false, true]) {
               await writeDisk(path, disk);
               const full = newId("snapshot");
               const source = { kind: "file", path } as const;
-              const again = await store.capture({ snapshotId: full, bytes: DISK, base: null, source });
+              const again = await store.capture({ owner: OWNER, snapshotId: full, bytes: DISK, base: null, source });
               assert.equal(again.digest, digest);
               assert.equal(again.newBytes, 0);
               await store.delete(full);

@@ -3,8 +3,12 @@ import { mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
+import { accountId } from "../../src/base/ids.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { openStore, type SnapshotStore, type StoreOptions } from "../../src/storage/store.ts";
+
+/** Whose disks they are. */
+export const OWNER = accountId("123456789012");
 
 const BLOCK = 4096;
 

@@ -2,6 +2,8 @@
 import { BLOCK_BYTES, MIB } from "../../src/base/units.ts";
 import { applyWrite, pattern } from "./storage-disk.ts";
 
+/** Encrypted, as a server's stores are. */
+export const VICTIM_KEY = Buffer.alloc(32, 7);
 export const VICTIM_DISK = 12 * MIB;
 
 export function victimDisk(seed: number): Buffer {

@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { newId, type SnapshotId } from "../../src/base/ids.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { openStore } from "../../src/storage/store.ts";
-import { writeDisk } from "./storage-disk.ts";
-import { VICTIM_DISK, victimBlock, victimDisk } from "./storage-victim-disk.ts";
+import { OWNER, writeDisk } from "./storage-disk.ts";
+import { VICTIM_DISK, VICTIM_KEY, victimBlock, victimDisk } from "./storage-victim-disk.ts";
 
 const directory = process.argv[2]!;
 let x = Number(process.argv[3]);
@@ -20,7 +20,7 @@ const say = (line: string): void => {
   writeSync(1, `${line}\n`);
 };
 
-const store = await openStore({ directory: join(directory, "store"), log: silentLog, workers: 2 });
+const store = await openStore({ directory: join(directory, "store"), key: VICTIM_KEY, log: silentLog, workers: 2 });
 say("open");
 const snapshots: SnapshotId[] = [];
 for await (const id of store.ids()) snapshots.push(id as SnapshotId);
@@ -35,14 +35,20 @@ for (;;) {
       await writeDisk(path, victimDisk(seed));
       const id = newId("snapshot");
       say(`capturing ${id} ${seed}`);
-      await store.capture({ snapshotId: id, bytes: VICTIM_DISK, base: null, source: { kind: "file", path } });
+      await store.capture({
+        owner: OWNER,
+        snapshotId: id,
+        bytes: VICTIM_DISK,
+        base: null,
+        source: { kind: "file", path },
+      });
       say(`captured ${id} ${seed}`);
       snapshots.push(id);
       break;
     }
     case 2: {
       const id = newId("snapshot");
-      await store.beginDraft(id, { bytes: VICTIM_DISK, base: null });
+      await store.beginDraft(id, { owner: OWNER, bytes: VICTIM_DISK, base: null });
       say(`draft ${id}`);
       const puts = Array.from({ length: 8 }, async (_, index) => {
         const seed = ++number;

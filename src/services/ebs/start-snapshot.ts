@@ -72,7 +72,11 @@ export const startSnapshot = operation({
       direct: JSON.stringify(upload),
     });
     // First where the blocks will go, then the row: a row that a client has seen can be written to.
-    await store.beginDraft(snapshot.id, { bytes: snapshot.size_bytes, base: upload.parent });
+    await store.beginDraft(snapshot.id, {
+      bytes: snapshot.size_bytes,
+      base: upload.parent,
+      owner: ctx.caller.accountId,
+    });
     try {
       const raced = await ctx.database.transaction(async (tx) => {
         if (token !== undefined) {
