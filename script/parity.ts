@@ -13,6 +13,8 @@ const TITLE: Readonly<Record<(typeof SERVICES)[number], string>> = {
   cloudtrail: "CloudTrail",
   ssm: "Systems Manager (parameters)",
   ebs: "EBS direct APIs",
+  organizations: "Organizations",
+  ingot: "Ingot's own",
 };
 
 const lines = [
@@ -25,7 +27,8 @@ const lines = [
 ];
 for (const service of SERVICES) {
   const answered = Object.entries(OPERATIONS[service]).sort(([a], [b]) => (a < b ? -1 : 1));
-  lines.push(`## ${TITLE[service]}: ${answered.length} of ${knownActions(service).size}`, "");
+  const all = service === "ingot" ? "" : ` of ${knownActions(service).size}`;
+  lines.push(`## ${TITLE[service]}: ${answered.length}${all}`, "");
   lines.push("| action | permission | access |", "|---|---|---|");
   for (const [name, { action, access }] of answered) lines.push(`| ${name} | \`${action}\` | ${access} |`);
   lines.push("");

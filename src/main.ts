@@ -18,6 +18,7 @@ import { issueInstanceCredentials } from "./identity/instance-credentials.ts";
 import { loadMasterKey, type MasterKey } from "./identity/master-key.ts";
 import { listenForMetadata } from "./metadata/listener.ts";
 import { openSigner } from "./metadata/signer.ts";
+import { PLATFORM_ACCOUNT } from "./model/identity/account.ts";
 import { DEFAULT_REGION } from "./model/regions.ts";
 import { openFabric } from "./network/fabric.ts";
 import { Forwarder } from "./network/forwarder.ts";
@@ -29,7 +30,7 @@ import {
   type ServerInfo,
   type StoredCredentials,
 } from "./server/data-directory.ts";
-import { hasFirstImage, makeFirstImage, PLATFORM_ACCOUNT } from "./server/first-image.ts";
+import { hasFirstImage, makeFirstImage } from "./server/first-image.ts";
 import { hostControl } from "./server/host-control.ts";
 import { hostNetwork } from "./server/host-network.ts";
 import { hostStorage } from "./server/host-storage.ts";

@@ -27,6 +27,8 @@ const FAMILY: Readonly<Record<ServiceName, Family>> = {
   cloudtrail: "json",
   ssm: "json",
   ebs: "json",
+  organizations: "json",
+  ingot: "json",
 };
 
 const CODES: Readonly<Record<Reason, Readonly<Record<Family, ErrorCode>>>> = {

@@ -33,6 +33,8 @@ const CODECS: Readonly<Record<ServiceName, ServiceCodec>> = {
     "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101",
   ]),
   ssm: jsonCodec("ssm", ["AmazonSSM"]),
+  organizations: jsonCodec("organizations", ["AWSOrganizationsV20161128"]),
+  ingot: jsonCodec("ingot", ["Ingot"]),
   ebs: restJsonCodec("ebs", EBS_OPERATIONS),
 };
 

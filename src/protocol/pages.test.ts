@@ -66,6 +66,8 @@ describe("page tokens", () => {
         "InvalidNextTokenException",
         "InvalidNextToken",
         "ValidationException",
+        "InvalidInputException",
+        "ValidationException",
       ],
     );
     fc.assert(

@@ -101,6 +101,12 @@ function badToken(service: ServiceName, token: string): ApiError {
       return new ApiError("InvalidNextTokenException", "The token is invalid, or was not given for this request.");
     case "ssm":
       return new ApiError("InvalidNextToken", "The specified token is not valid.");
+    case "organizations":
+      return new ApiError("InvalidInputException", "You specified an invalid value for NextToken.", {
+        fields: { Reason: "INVALID_NEXT_TOKEN" },
+      });
+    case "ingot":
+      return new ApiError("ValidationException", "The token is invalid, or was not given for this request.");
     case "ebs":
       return new ApiError("ValidationException", "The page token is invalid.", {
         fields: { Reason: "INVALID_PAGE_TOKEN" },
@@ -118,6 +124,8 @@ const LIMIT_CODE: Readonly<Record<Exclude<ServiceName, "ec2">, ErrorCode>> = {
   sts: "ValidationError",
   cloudtrail: "InvalidMaxResultsException",
   ssm: "ValidationException",
+  organizations: "InvalidInputException",
+  ingot: "ValidationException",
   ebs: "ValidationException",
 };
 

@@ -12,7 +12,7 @@ import { codecFor } from "./codec.ts";
 import { FRACTIONS, kindOf, membersOf } from "./schema.ts";
 import { type AnyOperation, SDK, sdkOperations } from "./sdk.fixture.ts";
 import { parseSignature, signingKeys, verifySignature } from "./sigv4.ts";
-import type { ServiceName, WireRequest, WireResponse } from "./wire.ts";
+import type { AwsServiceName, WireRequest, WireResponse } from "./wire.ts";
 
 const SEED = Number(process.env.SEED ?? 1);
 
@@ -107,7 +107,7 @@ function plain(value: unknown): unknown {
 }
 
 /** The SDK's command for an operation. */
-function commandOf(service: ServiceName, operation: AnyOperation): new (input: object) => never {
+function commandOf(service: AwsServiceName, operation: AnyOperation): new (input: object) => never {
   const command = SDK[service][`${operation.name}Command`];
   assert.equal(typeof command, "function", `${operation.name} has a command`);
   return command as new (
@@ -139,7 +139,7 @@ const keys = signingKeys(10);
 const UNSIGNED: ReadonlySet<string> = new Set(["AssumeRoleWithSAML", "AssumeRoleWithWebIdentity"]);
 
 /** PutSnapshotBlock's body goes unsigned. */
-function assertSignedBy(request: WireRequest, service: ServiceName, action: string): void {
+function assertSignedBy(request: WireRequest, service: AwsServiceName, action: string): void {
   const parsed = parseSignature(request);
   if (UNSIGNED.has(action)) {
     assert.ok(parsed.kind === "fault" && parsed.reason === "missing");
@@ -171,13 +171,14 @@ interface AnyClient {
   send(command: never): Promise<unknown>;
   destroy(): void;
 }
-const CLIENTS: readonly [ServiceName, string, number][] = [
+const CLIENTS: readonly [AwsServiceName, string, number][] = [
   ["ec2", "EC2Client", 823],
   ["iam", "IAMClient", 180],
   ["sts", "STSClient", 12],
   ["cloudtrail", "CloudTrailClient", 60],
   ["ssm", "SSMClient", 154],
   ["ebs", "EBSClient", 6],
+  ["organizations", "OrganizationsClient", 60],
 ];
 
 /** Members that the SDK's client adds by itself, or that have another form on its side. */

@@ -4,19 +4,21 @@ import * as cloudtrail from "@aws-sdk/client-cloudtrail";
 import * as ebs from "@aws-sdk/client-ebs";
 import * as ec2 from "@aws-sdk/client-ec2";
 import * as iam from "@aws-sdk/client-iam";
+import * as organizations from "@aws-sdk/client-organizations";
 import * as ssm from "@aws-sdk/client-ssm";
 import * as sts from "@aws-sdk/client-sts";
 import type { StaticErrorSchema, StaticOperationSchema } from "@smithy/types";
 import { type Operation, operationOf } from "./schema.ts";
-import type { ServiceName } from "./wire.ts";
+import type { AwsServiceName } from "./wire.ts";
 
-export const SDK: Readonly<Record<ServiceName, Readonly<Record<string, unknown>>>> = {
+export const SDK: Readonly<Record<AwsServiceName, Readonly<Record<string, unknown>>>> = {
   ec2,
   iam,
   sts,
   cloudtrail,
   ssm,
   ebs,
+  organizations,
 };
 
 export type AnyOperation = Operation<Record<string, unknown>, Record<string, unknown>>;
@@ -25,14 +27,14 @@ const isSchema = (value: unknown, kind: number): boolean =>
   Array.isArray(value) && value[0] === kind && value.length >= 6;
 
 /** All operations of a service. */
-export function sdkOperations(service: ServiceName): AnyOperation[] {
+export function sdkOperations(service: AwsServiceName): AnyOperation[] {
   return Object.values(SDK[service])
     .filter((value): value is StaticOperationSchema => isSchema(value, 9))
     .map((schema) => operationOf<Record<string, unknown>, Record<string, unknown>>(schema));
 }
 
 /** Modelled errors: their shape's name, their code in the query protocols, their status. */
-export function sdkErrors(service: ServiceName): { name: string; code: string; status: number }[] {
+export function sdkErrors(service: AwsServiceName): { name: string; code: string; status: number }[] {
   return Object.values(SDK[service])
     .filter((value): value is StaticErrorSchema => isSchema(value, -3))
     .flatMap(([, , name, traits]) => {

@@ -11,7 +11,7 @@ import { ec2MemberName } from "./ec2.ts";
 import { knownActions } from "./known-actions.ts";
 import { FRACTIONS, kindOf, type Member, membersOf } from "./schema.ts";
 import { sdkErrors, sdkOperations } from "./sdk.fixture.ts";
-import { SERVICES } from "./wire.ts";
+import { AWS_SERVICES } from "./wire.ts";
 
 interface Names {
   readonly operations: number;
@@ -92,7 +92,7 @@ describe("wire names agree with botocore's", () => {
 });
 
 test("the names of all actions are the SDK's", () => {
-  for (const service of SERVICES) {
+  for (const service of AWS_SERVICES) {
     assert.deepEqual(
       [...knownActions(service)].sort(),
       sdkOperations(service)

@@ -7,7 +7,10 @@ import type { ApiError } from "../base/api-error.ts";
 import type { Operation } from "./schema.ts";
 
 /** The services we speak, by the name in a credential's scope. */
-export const SERVICES = ["ec2", "iam", "sts", "cloudtrail", "ssm", "ebs"] as const;
+export const AWS_SERVICES = ["ec2", "iam", "sts", "cloudtrail", "ssm", "ebs", "organizations"] as const;
+/** `ingot` is our own: what an operator and an owner need beyond AWS (services/ingot/schema.ts). */
+export const SERVICES = [...AWS_SERVICES, "ingot"] as const;
+export type AwsServiceName = (typeof AWS_SERVICES)[number];
 export type ServiceName = (typeof SERVICES)[number];
 
 export interface WireRequest {

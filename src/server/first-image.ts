@@ -3,11 +3,12 @@ import { copyFile, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import type { Clock } from "../base/clock.ts";
-import { accountId, newId, type Region, type SnapshotId } from "../base/ids.ts";
+import { newId, type Region, type SnapshotId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import { volumeSizeGib } from "../base/units.ts";
 import type { Database, Db } from "../database/database.ts";
 import type { BuiltImage } from "../image-builder/build.ts";
+import { PLATFORM_ACCOUNT } from "../model/identity/account.ts";
 import { insertImage } from "../model/image-rows.ts";
 import { DEFAULT_REGION, REGIONS } from "../model/regions.ts";
 import { insertSnapshots, newSnapshot } from "../model/snapshot-rows.ts";
@@ -15,8 +16,6 @@ import { publishParameter } from "../model/ssm/parameter-rows.ts";
 import type { SnapshotStore, StoredSnapshot } from "../storage/store.ts";
 import type { DataDirectory } from "./data-directory.ts";
 
-/** Owns what Ingot itself brings along. Nobody has credentials of it. */
-export const PLATFORM_ACCOUNT = accountId("100000000001");
 /** What DescribeImages takes as an owner's alias, as `amazon` is for Amazon's own. */
 const PLATFORM_ALIAS = "ingot";
 

@@ -11,7 +11,9 @@ import { snapshotOperations } from "../services/ec2/snapshots/operations.ts";
 import { tagOperations } from "../services/ec2/tags/operations.ts";
 import { volumeOperations } from "../services/ec2/volumes/operations.ts";
 import { iamOperations } from "../services/iam/operations.ts";
+import { ingotOperations } from "../services/ingot/operations.ts";
 import type { Operation } from "../services/operation.ts";
+import { organizationsOperations } from "../services/organizations/operations.ts";
 import { ssmOperations } from "../services/ssm/operations.ts";
 import { stsOperations } from "../services/sts/operations.ts";
 
@@ -33,6 +35,8 @@ export const OPERATIONS: Readonly<Record<ServiceName, Readonly<Record<string, An
   cloudtrail: cloudtrailOperations,
   ssm: ssmOperations,
   ebs: ebsOperations,
+  organizations: organizationsOperations,
+  ingot: ingotOperations,
 };
 
 export const findOperation = (service: ServiceName, action: string): AnyOperation | undefined =>

@@ -272,6 +272,8 @@ const OUR_FAULT: Readonly<Record<ServiceName, ErrorCode>> = {
   sts: "InternalFailure",
   cloudtrail: "InternalFailure",
   ssm: "InternalFailure",
+  organizations: "ServiceException",
+  ingot: "InternalFailure",
   ebs: "InternalServerException",
 };
 
@@ -283,15 +285,17 @@ function serviceOf(parsed: ReturnType<typeof parseSignature>, request: WireReque
   }
   const target = request.headers["x-amz-target"] ?? "";
   if (target.startsWith("AmazonSSM")) return "ssm";
+  if (target.startsWith("AWSOrganizations")) return "organizations";
+  if (target.startsWith("Ingot.")) return "ingot";
   if (target !== "") return "cloudtrail";
   if (request.path.startsWith("/snapshots")) return "ebs";
   return "ec2";
 }
 
-/** IAM and STS are the same everywhere; all else belongs to the Region that the call was signed for. */
+/** IAM, STS and Organizations are the same everywhere; all else belongs to the Region that the call was signed for. */
 function regionOf(parsed: ParsedSignature, service: ServiceName): Region {
   if (isRegion(parsed.region)) return parsed.region;
-  if (service === "iam" || service === "sts") return DEFAULT_REGION;
+  if (service === "iam" || service === "sts" || service === "organizations") return DEFAULT_REGION;
   throw new ApiError(
     service === "ec2" ? "AuthFailure" : "UnrecognizedClientException",
     `'${parsed.region}' is not a Region: sign for one that DescribeRegions names.`,
@@ -313,6 +317,8 @@ function notAnswered(service: ServiceName, action: string): ApiError {
         : new ApiError("InvalidAction", `The action ${action} is not valid for this web service.`);
     case "cloudtrail":
     case "ssm":
+    case "organizations":
+    case "ingot":
     case "ebs":
       return new ApiError(
         "UnknownOperationException",

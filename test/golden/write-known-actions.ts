@@ -3,7 +3,7 @@
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { sdkOperations } from "../../src/protocol/sdk.fixture.ts";
-import { SERVICES } from "../../src/protocol/wire.ts";
+import { AWS_SERVICES } from "../../src/protocol/wire.ts";
 
 const WIDTH = 112;
 const file = new URL("../../src/protocol/known-actions.ts", import.meta.url);
@@ -19,7 +19,7 @@ function wrapped(names: readonly string[]): string {
   return lines.map((line) => `    ${line}\n`).join("");
 }
 
-const lists = SERVICES.map((service) => {
+const lists = AWS_SERVICES.map((service) => {
   const names = sdkOperations(service).map((operation) => operation.name);
   return `  ${service}: \`\n${wrapped(names.sort())}  \`,\n`;
 });

@@ -4,7 +4,7 @@ import { isAccountId } from "../../base/ids.ts";
 import { type Database, openDatabase } from "../../database/database.ts";
 import { createAccount } from "../../identity/bootstrap.ts";
 import { loadMasterKey } from "../../identity/master-key.ts";
-import { PLATFORM_ACCOUNT } from "../../server/first-image.ts";
+import { PLATFORM_ACCOUNT } from "../../model/identity/account.ts";
 import { dataDirectoryOf, readCredentials } from "../connection.ts";
 import { CliError, EXIT } from "../failure.ts";
 import { Output, table } from "../output.ts";

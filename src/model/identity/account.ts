@@ -1,5 +1,21 @@
-import type { AccountId } from "../../base/ids.ts";
+import { type AccountId, accountId } from "../../base/ids.ts";
 import type { Db } from "../../database/database.ts";
+
+/** Owns what Ingot itself brings along. Nobody has credentials of it. */
+export const PLATFORM_ACCOUNT = accountId("100000000001");
+
+/** The account that was made first: whoever administrates it operates the platform. */
+export async function operatorAccount(db: Db): Promise<AccountId> {
+  const row = await db
+    .selectFrom("accounts")
+    .select("id")
+    .where("id", "<>", PLATFORM_ACCOUNT)
+    .orderBy("created_at")
+    .orderBy("id")
+    .limit(1)
+    .executeTakeFirstOrThrow();
+  return accountId(row.id);
+}
 
 export const rootArn = (account: AccountId): string => `arn:aws:iam::${account}:root`;
 
