@@ -46,6 +46,7 @@ import {
   topOf,
 } from "./records.ts";
 import { type ChangedBlock, changedBlocks, PageCache, SnapshotReader } from "./snapshot-reader.ts";
+import { StoreTasks } from "./store-tasks.ts";
 import { type RebuiltIndex, rebuildIndex, type Scrubbed, type ScrubOptions, scrub } from "./upkeep.ts";
 import type { StorageWorker } from "./workers.ts";
 import { WorkerPool } from "./workers.ts";
@@ -58,6 +59,7 @@ export type { DraftBlock } from "./drafts.ts";
 export type { ContentOwner } from "./encryption.ts";
 export type { HolderId } from "./records.ts";
 export type { ChangedBlock, Extent, SnapshotReader } from "./snapshot-reader.ts";
+export type { StoreTask, StoreTasks } from "./store-tasks.ts";
 export type { RebuiltIndex, Scrubbed, ScrubOptions } from "./upkeep.ts";
 
 export interface StoreOptions {
@@ -195,6 +197,8 @@ export interface OwnedCapture extends CaptureSpec {
 
 export class SnapshotStore {
   readonly directory: string;
+  /** Upkeep in the background. Nothing starts by itself before `tasks.start()`. */
+  readonly tasks: StoreTasks;
   readonly #log: Log;
   readonly #clock: Clock;
   readonly #backend: Backend;
@@ -226,6 +230,7 @@ export class SnapshotStore {
     this.directory = parts.directory;
     this.#log = parts.log;
     this.#clock = parts.clock ?? systemClock;
+    this.tasks = new StoreTasks(this, { directory: parts.directory, clock: this.#clock, log: this.#log });
     this.#backend = parts.backend;
     this.#lock = parts.lock;
     this.#storeId = parts.storeId;
@@ -362,6 +367,7 @@ export class SnapshotStore {
     await (record === undefined
       ? remove()
       : this.#removing({ top: record.top, bytes: record.bytes, name: id }, remove));
+    this.tasks.noteDeletion();
   }
 
   /** Blocks of `blockBytes` that differ, ascending from `first` on; `from: null`: an empty disk. Reads manifests. */
@@ -594,6 +600,7 @@ export class SnapshotStore {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    await this.tasks.close();
     if (this.#tableTimer !== null) clearTimeout(this.#tableTimer);
     await this.#pool.close();
     await this.#drafts.close();
