@@ -4,6 +4,7 @@ import type { AuditedResource } from "../services/operation.ts";
 
 /** CloudFormation's names, as CloudTrail uses them; keyed by service and resource type. */
 const TYPE: Readonly<Record<string, string>> = {
+  "cloudtrail/trail": "AWS::CloudTrail::Trail",
   "ec2/image": "AWS::EC2::Ami",
   "ec2/instance": "AWS::EC2::Instance",
   "ec2/key-pair": "AWS::EC2::KeyPair",

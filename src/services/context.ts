@@ -1,4 +1,5 @@
 import type { AuditTrail } from "../audit/trail.ts";
+import type { TrailDelivery } from "../audit/trail-delivery.ts";
 import type { InstanceId, Region } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import type { Database } from "../database/database.ts";
@@ -24,6 +25,7 @@ export interface RequestContext {
 export interface Parts {
   readonly identity: Identity;
   readonly audit: AuditTrail;
+  readonly trails: TrailDelivery;
   readonly snapshots: SnapshotStore;
   readonly host: HostControl;
   readonly pages: PageTokens;

@@ -1,8 +1,10 @@
 import type { Migration } from "../migration.ts";
 import { identity } from "./0010-identity.ts";
 import { audit } from "./0020-audit.ts";
+import { trails } from "./0025-trails.ts";
 import { ec2 } from "./0030-ec2.ts";
 import { ssm } from "./0040-ssm.ts";
+import { s3 } from "./0050-s3.ts";
 
 /** In order. Append only. */
-export const migrations: readonly Migration[] = [identity, audit, ec2, ssm];
+export const migrations: readonly Migration[] = [identity, audit, trails, ec2, ssm, s3];

@@ -1,0 +1,232 @@
+// What delivers trails: every trail in turn, every interval; what fails is tried again later and later. Decides when;
+// delivery.ts and digest-delivery.ts do it, and their rows make it safe to be killed at any point.
+//
+// Who may be delivered to: a bucket of the trail's own account. AWS asks for a bucket policy that lets
+// cloudtrail.amazonaws.com in (docs/decisions/trail-buckets.md says why that is not asked here). It is looked at before each
+// delivery, since a bucket can be deleted and made again by somebody else.
+import { ApiError } from "../base/api-error.ts";
+import type { Clock } from "../base/clock.ts";
+import { chain } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
+import type { Database } from "../database/database.ts";
+import type { ObjectStore } from "../model/object-store.ts";
+import { deliverFile, GRACE_MS, planFiles, plannedFiles } from "./delivery.ts";
+import { deliverDigests, digestChains, digestEnd, makeDigest } from "./digest-delivery.ts";
+import { type PublicKey, publicKeys, type Sealer, signingKey } from "./signing-keys.ts";
+import { allTrails, type Trail } from "./trails.ts";
+
+const FIRST_RETRY_MS = 5_000;
+const LONGEST_RETRY_MS = 60 * 60 * 1000;
+/** As AWS: what a bucket has refused for so long is given up. */
+const GIVE_UP_MS = 30 * 24 * 60 * 60 * 1000;
+
+export interface TrailDelivery {
+  /** Before a trail's settings change: what has happened until now goes by the old ones. Needs no bucket. */
+  settle(trailId: string): Promise<void>;
+  /** Why an account's trail may not deliver into this bucket. */
+  refusalOf(bucket: string, accountId: string): Promise<"NoSuchBucket" | "AccessDenied" | null>;
+  publicKeys(from: Date, to: Date): Promise<PublicKey[]>;
+  /**
+   * Delivers all that is there, now. Never throws: failures are in the trails' status and in the log.
+   * @param digests  `due`: those whose interval is over; `now`: one for whatever time has passed, if only a second
+   */
+  run(digests: "due" | "now"): Promise<void>;
+  /** Runs at the intervals from here on. */
+  start(): void;
+  /** Ends after the run under way. */
+  stop(): Promise<void>;
+}
+
+export interface TrailDeliveryOptions {
+  readonly database: Database;
+  readonly objects: ObjectStore;
+  readonly sealer: Sealer;
+  /** Everything that has ended is in the chain once it resolves: the audit trail's `flush`. */
+  readonly flush: () => Promise<void>;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Default: five minutes. */
+  readonly intervalMs?: number;
+  /** Default: an hour. */
+  readonly digestIntervalMs?: number;
+}
+
+export function createTrailDelivery(options: TrailDeliveryOptions): TrailDelivery {
+  const { database, objects, clock, log } = options;
+  const intervalMs = options.intervalMs ?? 5 * 60 * 1000;
+  const digestIntervalMs = options.digestIntervalMs ?? 60 * 60 * 1000;
+  /** Buckets that have refused, and when they are asked again. */
+  const refused = new Map<string, { failures: number; notBefore: number }>();
+  let running: Promise<void> = Promise.resolve();
+  let timer: NodeJS.Timeout | null = null;
+  let stopped = false;
+
+  const refusalOf: TrailDelivery["refusalOf"] = async (bucket, accountId) => {
+    const owner = await objects.bucketOwner(bucket);
+    if (owner === undefined) return "NoSuchBucket";
+    return owner.accountId === accountId ? null : "AccessDenied";
+  };
+
+  /** The store, once it is sure that this bucket may be delivered to. */
+  const storeFor = async (bucket: string, accountId: string): Promise<ObjectStore> => {
+    const refusal = await refusalOf(bucket, accountId);
+    if (refusal !== null) throw new ApiError(refusal, `trails of ${accountId} cannot deliver into ${bucket}`);
+    return objects;
+  };
+
+  const mayTry = (bucket: string): boolean => clock.now().getTime() >= (refused.get(bucket)?.notBefore ?? 0);
+
+  /** Does `work` unless its bucket has refused lately; a failure becomes the trail's status. */
+  async function attempt(
+    trail: Trail,
+    bucket: string,
+    status: "delivery_error" | "digest_error",
+    work: () => Promise<void>,
+  ): Promise<boolean> {
+    if (!mayTry(bucket)) return false;
+    try {
+      await work();
+      refused.delete(bucket);
+      return true;
+    } catch (error) {
+      const failures = (refused.get(bucket)?.failures ?? 0) + 1;
+      const waitMs = Math.min(FIRST_RETRY_MS * 2 ** (failures - 1), LONGEST_RETRY_MS);
+      refused.set(bucket, { failures, notBefore: clock.now().getTime() + waitMs });
+      log.warn({ trail: trail.arn, bucket, error: chain(error), waitMs }, "a trail could not deliver");
+      const code = error instanceof ApiError ? error.code : "InternalError";
+      const set = {
+        [status]: code,
+        ...(status === "delivery_error" ? { attempted_at: clock.now().toISOString() } : {}),
+      };
+      await database.transaction((tx) => tx.updateTable("audit_trails").set(set).where("id", "=", trail.id).execute());
+      return false;
+    }
+  }
+
+  async function deliver(trail: Trail, digests: "due" | "now"): Promise<void> {
+    await planFiles(database, trail.id, clock.now());
+    for (const file of await plannedFiles(database.read, trail.id)) {
+      if (clock.now().getTime() - Date.parse(file.planned_at) > GIVE_UP_MS) {
+        log.error(
+          { trail: trail.arn, bucket: file.bucket, key: file.key },
+          "a log file was given up: its bucket refused it for 30 days",
+        );
+        await database.transaction((tx) => tx.deleteFrom("audit_log_files").where("id", "=", file.id).execute());
+        continue;
+      }
+      await attempt(trail, file.bucket, "delivery_error", async () =>
+        deliverFile(database, await storeFor(file.bucket, trail.accountId), file, () => clock.now()),
+      );
+    }
+    const store = (bucket: string) => storeFor(bucket, trail.accountId);
+    const deliverWaiting = () =>
+      attempt(trail, trail.bucket, "digest_error", () => deliverDigests(database, trail, store, () => clock.now()));
+    // One that waits since the last run goes first: the next is tied to it.
+    if (!(await deliverWaiting())) return;
+    let made = false;
+    const now = clock.now();
+    for (const digestChain of await digestChains(database, trail, now)) {
+      const end = digests === "now" ? wholeSecond(now) : digestEnd(digestChain, digestIntervalMs, now);
+      if (end === null) continue;
+      await makeDigest(database, trail, digestChain, end, () => signingKey(database, options.sealer, clock.now()));
+      made = true;
+    }
+    if (made) await deliverWaiting();
+    if (trail.deletedAt !== null) await forget(trail);
+  }
+
+  /** Of a deleted trail, nothing is left once it has nothing to deliver. */
+  async function forget(trail: Trail): Promise<void> {
+    if (clock.now().getTime() - (trail.deletedAt?.getTime() ?? 0) < GRACE_MS) return;
+    await database.transaction(async (tx) => {
+      for (const table of ["audit_log_files", "audit_digests", "audit_digest_chains"] as const) {
+        if (
+          (await tx.selectFrom(table).select("trail_id").where("trail_id", "=", trail.id).executeTakeFirst()) !==
+          undefined
+        )
+          return;
+      }
+      await tx.deleteFrom("audit_trails").where("id", "=", trail.id).execute();
+    });
+  }
+
+  async function runAll(digests: "due" | "now"): Promise<void> {
+    try {
+      await options.flush();
+      for (const trail of await allTrails(database.read)) {
+        if (stopped && digests === "due") return;
+        try {
+          await deliver(trail, digests);
+        } catch (error) {
+          log.error({ trail: trail.arn, error: chain(error) }, "a trail's delivery failed");
+        }
+      }
+      // A bucket that nothing was to be put into, though its time had come: nobody waits for it.
+      for (const [bucket, { notBefore }] of refused) {
+        if (notBefore <= clock.now().getTime()) refused.delete(bucket);
+      }
+    } catch (error) {
+      log.error({ error: chain(error) }, "the delivery of trails failed");
+    }
+  }
+
+  /** One at a time, so that a file is put by one hand. */
+  const serially = <T>(task: () => Promise<T>): Promise<T> => {
+    const done = running.then(task);
+    running = done.then(
+      () => {},
+      () => {},
+    );
+    return done;
+  };
+
+  const run = (digests: "due" | "now"): Promise<void> => serially(() => runAll(digests));
+
+  const schedule = async (): Promise<void> => {
+    if (stopped) return;
+    const waitMs = await waitUntilNext();
+    if (stopped) return;
+    timer = setTimeout(() => {
+      run("due").then(schedule, schedule);
+    }, waitMs);
+    timer.unref();
+  };
+
+  /** Until the next interval, digest or retry. */
+  async function waitUntilNext(): Promise<number> {
+    const now = clock.now().getTime();
+    const times = [now + intervalMs, ...[...refused.values()].map(({ notBefore }) => notBefore)];
+    try {
+      const oldest = await database.read
+        .selectFrom("audit_digest_chains")
+        .select((eb) => eb.fn.min("from_at").as("from"))
+        .executeTakeFirst();
+      // Not while the bucket refuses: a retry's time stands for it.
+      if (typeof oldest?.from === "string" && refused.size === 0)
+        times.push(Date.parse(oldest.from) + digestIntervalMs);
+    } catch (error) {
+      log.error({ error: chain(error) }, "the next delivery of trails could not be planned");
+    }
+    return Math.max(Math.min(...times) - now, Math.min(intervalMs, 1000));
+  }
+
+  return {
+    async settle(trailId) {
+      await options.flush();
+      await serially(() => planFiles(database, trailId, clock.now()));
+    },
+    refusalOf,
+    publicKeys: (from, to) => publicKeys(database.read, from, to),
+    run,
+    start() {
+      void schedule();
+    },
+    async stop() {
+      stopped = true;
+      if (timer !== null) clearTimeout(timer);
+      await running;
+    },
+  };
+}
+
+const wholeSecond = (at: Date): Date => new Date(Math.floor(at.getTime() / 1000) * 1000);
