@@ -36,25 +36,31 @@ export interface KeepOptions {
 export function keepProcess(options: KeepOptions): Keeper {
   const { directory, name, log, socket } = options;
   let record: ProcessRecord | null = null;
+  /** It has answered. */
+  let ready = false;
   let closed = false;
   let failures = 0;
   let notBefore = 0;
   let ensuring: Promise<void> | null = null;
 
+  const runs = (): boolean => record !== null && ready && isAlive(record);
+
   async function ensure(): Promise<void> {
-    if (closed || (record !== null && isAlive(record))) return;
+    if (closed || runs()) return;
     const died = record !== null;
     if (!died) await adopt();
-    if (record !== null && isAlive(record)) return;
+    if (runs()) return;
     if (performance.now() < notBefore) return;
     if (died) log.warn({ output: logTail(directory, name) }, `${name} ended; starting it again`);
-    await endProcess(directory, name, findProcess(directory, name)); // of an older version, or deaf
+    await endProcess(directory, name, record ?? findProcess(directory, name)); // of an older version, or deaf
     await start();
   }
 
   async function adopt(): Promise<void> {
     const found = findProcess(directory, name);
-    if (found !== null && (socket === null || (await isCurrent(socket)))) record = found;
+    if (found === null || (socket !== null && !(await isCurrent(socket)))) return;
+    record = found;
+    ready = true;
   }
 
   async function start(): Promise<void> {
@@ -67,12 +73,14 @@ export function keepProcess(options: KeepOptions): Keeper {
       if (!closed && failures < 2) void once().catch(() => {});
     });
     record = started;
+    ready = false;
     const giveUpAt = performance.now() + READY_TIMEOUT_MS;
     while (socket !== null && !closed && !(await isCurrent(socket))) {
       if (!isAlive(started)) throw new Error(`${name} ended at its start: ${logTail(directory, name)}`);
       if (performance.now() > giveUpAt) throw new Error(`${name} does not answer: ${logTail(directory, name)}`);
       await delay(5);
     }
+    ready = true;
     setTimeout(() => {
       if (record === started && isAlive(started)) failures = 0;
     }, MAX_BACKOFF_MS).unref();
@@ -94,7 +102,7 @@ export function keepProcess(options: KeepOptions): Keeper {
   return {
     adopt,
     ensure: once,
-    pid: () => (record !== null && isAlive(record) ? record.pid : null),
+    pid: () => (runs() ? record!.pid : null),
     close: () => {
       closed = true;
     },
