@@ -35,7 +35,7 @@ import { type Lease, Leases } from "./leases.ts";
 import { segmentPages } from "./manifest.ts";
 import { type OwnerLock, takeOwnerLock } from "./owner-lock.ts";
 import { asyncPackFiles } from "./pack-files.ts";
-import type { Root } from "./reachability.ts";
+import type { OwnerUsage, Root } from "./reachability.ts";
 import {
   encodeRecord,
   type HolderId,
@@ -88,10 +88,8 @@ export interface StoredSnapshot {
   readonly newBytes: number;
 }
 
-export interface SnapshotUsage {
-  readonly id: HolderId;
-  /** Virtual size. */
-  readonly bytes: number;
+/** What one snapshot, or several together, hold. */
+export interface HolderUsage {
   /** Non-zero bytes, before deduplication and compression. */
   readonly allocatedBytes: number;
   /** Stored bytes that only it reaches. */
@@ -100,6 +98,12 @@ export interface SnapshotUsage {
   readonly sharedBytes: number;
   /** Stored bytes, in whole frames, that a collection frees once it is deleted. */
   readonly freedIfDeletedBytes: number;
+}
+
+export interface SnapshotUsage extends HolderUsage {
+  readonly id: HolderId;
+  /** Virtual size. */
+  readonly bytes: number;
 }
 
 export interface StoreUsage {
@@ -188,6 +192,13 @@ const TABLE_IDLE_MS = 30_000;
 interface StoreParts extends Omit<StoreOptions, "key">, StoreIdentity {
   readonly backend: Backend;
   readonly lock: OwnerLock;
+}
+
+interface Accounted {
+  readonly records: ReadonlyMap<HolderId, SnapshotRecord>;
+  /** By owner's name. */
+  readonly owners: ReadonlyMap<string, OwnerUsage>;
+  readonly reachedBytes: number;
 }
 
 /** Content and whose it is: an account's, or everybody's. */
@@ -460,9 +471,40 @@ export class SnapshotStore {
    * @throws Error when a manifest is damaged
    */
   async usage(ids?: readonly HolderId[]): Promise<StoreUsage> {
+    const { records, owners, reachedBytes } = await this.#account((id) => [id]);
+    let totalBytes = 0;
+    for await (const { bytes } of this.#backend.list("packs/")) totalBytes += bytes;
+    const wanted = ids === undefined ? null : new Set(ids);
+    const snapshots = [...records.values()]
+      .filter(({ id }) => wanted === null || wanted.has(id))
+      .map(({ id, bytes, allocatedBytes }) => ({ id, bytes, allocatedBytes, ...owners.get(id)! }));
+    return { snapshots, totalBytes, reachedBytes };
+  }
+
+  /**
+   * What each group of snapshots holds together: an image, by its disks. What two groups name is shared by them.
+   * Cost: as `usage`. @throws Error when a manifest is damaged
+   */
+  async usageOfGroups(groups: ReadonlyMap<string, readonly HolderId[]>): Promise<Map<string, HolderUsage>> {
+    const groupsOf = new Map<HolderId, string[]>();
+    for (const [name, ids] of groups) for (const id of ids) groupsOf.set(id, [...(groupsOf.get(id) ?? []), name]);
+    const { records, owners } = await this.#account((id) => groupsOf.get(id) ?? [id]);
+    return new Map(
+      [...groups].map(([name, ids]) => {
+        const allocatedBytes = ids.reduce((sum, id) => sum + (records.get(id)?.allocatedBytes ?? 0), 0);
+        return [
+          name,
+          { allocatedBytes, exclusiveBytes: 0, sharedBytes: 0, freedIfDeletedBytes: 0, ...owners.get(name) },
+        ];
+      }),
+    );
+  }
+
+  /** @param ownersOf  whom a holder's content counts for */
+  async #account(ownersOf: (id: HolderId) => readonly string[]): Promise<Accounted> {
     for (let attempt = 0; ; attempt++) {
       try {
-        return await this.#usage(ids);
+        return await this.#accountOnce(ownersOf);
       } catch (cause) {
         // A collection may replace index segments, and remove what was deleted, under the walk.
         if (attempt === 3) throw new Error("account for what snapshots hold", { cause });
@@ -470,28 +512,30 @@ export class SnapshotStore {
     }
   }
 
-  async #usage(ids?: readonly HolderId[]): Promise<StoreUsage> {
+  async #accountOnce(ownersOf: (id: HolderId) => readonly string[]): Promise<Accounted> {
     this.#blobs.refresh();
     const segments = this.#index.segments.map((segment) => segment.name);
-    const records: SnapshotRecord[] = [];
+    const records = new Map<HolderId, SnapshotRecord>();
+    const numbers = new Map<string, number>();
+    const roots: (Root & { owner: number })[] = [];
     for await (const id of this.ids()) {
       const record = await readRecord(this.#backend, id);
-      if (record !== undefined) records.push(record);
+      if (record === undefined) continue;
+      records.set(id, record);
+      for (const name of ownersOf(id)) {
+        const owner = numbers.get(name) ?? numbers.size + 1;
+        numbers.set(name, owner);
+        roots.push({ name: id, top: record.top, bytes: record.bytes, owner });
+      }
     }
-    const roots = records.map(({ id, top, bytes }, i) => ({ name: id, top, bytes, owner: i + 1 }));
-    let totalBytes = 0;
-    for await (const { bytes } of this.#backend.list("packs/")) totalBytes += bytes;
     const { owners, reachedBytes } = await this.#pool.with(1, ([worker]) =>
       worker!.run({ kind: "usage", segments, roots }),
     );
-    const wanted = ids === undefined ? null : new Set(ids);
-    const snapshots = records.flatMap((record, i) => {
-      if (wanted !== null && !wanted.has(record.id)) return [];
-      const { exclusiveBytes, sharedBytes, freedIfDeletedBytes } = owners.get(i + 1)!;
-      const { id, bytes, allocatedBytes } = record;
-      return [{ id, bytes, allocatedBytes, exclusiveBytes, sharedBytes, freedIfDeletedBytes }];
-    });
-    return { snapshots, totalBytes, reachedBytes };
+    return {
+      records,
+      owners: new Map([...numbers].map(([name, number]) => [name, owners.get(number)!])),
+      reachedBytes,
+    };
   }
 
   /** Reads and re-hashes everything, at a limited rate, and says what is damaged and whom it touches. */
