@@ -6,6 +6,7 @@
 import { hash } from "node:crypto";
 import { PostgresAdapter, sql } from "kysely";
 import type { Db } from "../database/database.ts";
+import { neededFrom } from "./delivery.ts";
 import { type AuditEvent, type Resource, resourceName } from "./record.ts";
 
 const MOST_RESOURCE_ROWS = 500;
@@ -278,12 +279,11 @@ async function resourcesBetween(db: Db, from: number, to: number): Promise<Map<n
  */
 export async function pruneEvents(tx: Db, before: Date, limit: number): Promise<number> {
   await lockChain(tx);
-  const oldest = await tx
-    .selectFrom("audit_events")
-    .select(["sequence", "at_ms", "hash"])
-    .orderBy("sequence")
-    .limit(limit)
-    .execute();
+  const needed = await neededFrom(tx);
+  let events = tx.selectFrom("audit_events").select(["sequence", "at_ms", "hash"]).orderBy("sequence").limit(limit);
+  // Trails have these yet to deliver.
+  if (needed !== null) events = events.where("sequence", "<", needed);
+  const oldest = await events.execute();
   // Only from the end of the chain: an event that took long may be followed by older ones, which wait for it.
   const keep = oldest.findIndex((row) => Number(row.at_ms) >= before.getTime());
   const gone = keep < 0 ? oldest : oldest.slice(0, keep);
