@@ -129,6 +129,29 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong words, 3 no server answers.`,
   accountCommand("list", "all accounts").action(async (options) =>
     (await import("./commands/account.ts")).list(options),
   );
+
+  const store = ingot.command("store").description("what the block store holds, and its upkeep; for the operator");
+  const storeCommand = (words: string, description: string): Command =>
+    store
+      .command(words)
+      .description(description)
+      .option("--data <dir>", "the server's data directory")
+      .option("--json", "one JSON document on stdout");
+  storeCommand("usage", "bytes by image and snapshot: its own, shared, freed if deleted").action(async (options) =>
+    (await import("./commands/store.ts")).usage(options),
+  );
+  storeCommand("collect", "free what nothing reaches")
+    .option("--dry-run", "only say what would be freed")
+    .action(async (options) => (await import("./commands/store.ts")).collect(options));
+  storeCommand("scrub", "read and re-hash everything; fails when anything is damaged")
+    .option("--rate <mib>", "MiB a second at most (default: 32)", positiveInteger)
+    .action(async (options) => (await import("./commands/store.ts")).scrub(options));
+  storeCommand("rebuild-index", "make the index anew from the packs").action(async (options) =>
+    (await import("./commands/store.ts")).rebuildIndex(options),
+  );
+  storeCommand("tasks", "upkeep that runs, and the latest that has ended").action(async (options) =>
+    (await import("./commands/store.ts")).tasks(options),
+  );
   return ingot;
 }
 
