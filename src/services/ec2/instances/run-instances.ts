@@ -1,13 +1,21 @@
 // RunInstances: from a request to rows. The host's reconciler sees them `pending` and starts the machines.
 import { type Reservation, RunInstances$, type RunInstancesRequest } from "@aws-sdk/client-ec2";
 import { ApiError } from "../../../base/api-error.ts";
-import { type ImageId, type InstanceId, newId, parseId, type ReservationId } from "../../../base/ids.ts";
+import {
+  type ImageId,
+  type InstanceId,
+  newId,
+  parseId,
+  type ReservationId,
+  type SnapshotId,
+} from "../../../base/ids.ts";
 import { findInstanceType, type InstanceType } from "../../../compute/instance-types.ts";
 import type { Db } from "../../../database/database.ts";
 import type { ConditionKeys, ResourceCheck } from "../../../model/access.ts";
 import { isAssignable } from "../../../model/addresses.ts";
+import { mustBeAllowed } from "../../../model/allowed-images.ts";
 import { ec2Arn, imageArn, snapshotArn } from "../../../model/arn.ts";
-import type { BlockDevice } from "../../../model/block-device.ts";
+import { type BlockDevice, snapshotsOf } from "../../../model/block-device.ts";
 import { keepToken, type TokenUse, tokenResult } from "../../../model/client-token.ts";
 import { type Image, imageKeys } from "../../../model/image.ts";
 import { imageForLaunch, imageLaunched } from "../../../model/image-rows.ts";
@@ -16,7 +24,7 @@ import { type KeyPair, keyPairByName, keyPairKeys, keyPairNotFound } from "../..
 import { insertLaunch, type LaunchShape } from "../../../model/launch.ts";
 import { groupsByIds, groupsByNames, type SecurityGroup, securityGroupKeys } from "../../../model/security-group.ts";
 import { type Snapshot, snapshotKeys } from "../../../model/snapshot.ts";
-import { readableSnapshot } from "../../../model/snapshot-rows.ts";
+import { findSnapshots, readableSnapshot } from "../../../model/snapshot-rows.ts";
 import { requestTagKeys, tagsOf } from "../../../model/tags.ts";
 import { defaultSubnet, defaultVpc, type Subnet, subnetById } from "../../../model/vpc.ts";
 import type { RequestContext } from "../../context.ts";
@@ -99,6 +107,7 @@ async function find(ctx: RequestContext, input: RunInstancesRequest): Promise<Fo
     ? await resolveSsmImage(ctx, request.image)
     : parseId("image", request.image);
   const image = await imageForLaunch(db, { accountId: owner.accountId }, ctx.region, imageId);
+  await mustBeAllowed(db, owner, image, ctx.now());
   const type = findInstanceType(request.type);
   if (image.architecture !== type.architecture) {
     throw new ApiError(
@@ -165,12 +174,9 @@ async function find(ctx: RequestContext, input: RunInstancesRequest): Promise<Fo
 async function devicesOf(ctx: RequestContext, image: Image, request: LaunchRequest): Promise<BlockDevice[]> {
   const requests = parseMappings(request.blockDevices);
   const named = await namedSnapshots(ctx, request);
-  const sizes = new Map(
-    image.block_devices.flatMap((device) =>
-      "ebs" in device && device.ebs.snapshotId !== null
-        ? [[device.ebs.snapshotId, { size_gib: device.ebs.sizeGib }] as const]
-        : [],
-    ),
+  // An image's volume may be larger than its snapshot: what is asked for only has to hold the snapshot.
+  const sizes = new Map<SnapshotId, Pick<Snapshot, "size_gib">>(
+    await findSnapshots(ctx.database.read, ctx.region, snapshotsOf(image.block_devices)),
   );
   for (const snapshot of named) sizes.set(snapshot.id, snapshot);
   return applyMappings(image.block_devices, requests, sizes, image.root_device_name);
