@@ -170,12 +170,13 @@ async function tour(): Promise<void> {
     const original = (await stage.ssh(first, "sudo cat /etc/dropbear/host_key.pub")).split(" ")[1] ?? "";
     claim("host keys: four machines, four keys", hostKeys.add(original).size === 4, [...hostKeys]);
     const [from = {}, to = {}] = three;
-    const ping = `ping -c 1 -W 2 ${to.PrivateIpAddress}`;
-    claim("they do not reach one another: no group says so", (await stage.trySsh(from, ping)).code !== 0);
+    const ping = `sudo ping -c 1 -W 2 ${to.PrivateIpAddress}`;
+    const silence = await stage.trySsh(from, ping);
+    claim("they do not reach one another: no group says so", / 100% packet loss/.test(silence.stdout), silence);
     await ec2("authorize-security-group-ingress", "--group-id", group, "--protocol", "-1", "--source-group", group);
     // A rule is in force a moment after the answer.
-    const soon = await stage.trySsh(from, `for try in 1 2 3 4 5; do ${ping} && exit; done; exit 1`);
-    claim("now they do, by private address", soon.code === 0, soon);
+    const answer = await stage.trySsh(from, `for try in 1 2 3 4 5; do ${ping} && exit; done; exit 1`);
+    claim("now they do, by private address", / 0% packet loss/.test(answer.stdout), answer);
   });
 
   await stage.step(6, "Stop, start, reboot, terminate", async () => {
