@@ -18,11 +18,19 @@ export interface ServerConfig {
   readonly network: "kernel" | "user" | undefined;
   /** Skip building and registering `ingot/tiny` at the first start. */
   readonly bare: boolean;
+  /** Between deliveries of trails, and between their digests. */
+  readonly trailSeconds: number;
+  readonly digestSeconds: number;
+  /** Audit events older than this are dropped; default: kept for ever. */
+  readonly auditDays: number | undefined;
   /** 64 hex digits or base64; instead of the data directory's file. */
   readonly masterKey: string | undefined;
 }
 
 export const DEFAULT_PORT = 8773;
+/** CloudTrail's own. */
+const TRAIL_SECONDS = 5 * 60;
+const DIGEST_SECONDS = 60 * 60;
 const DEFAULT_HOST = "127.0.0.1";
 
 /** `$XDG_DATA_HOME/ingot`, else `~/.local/share/ingot`. */
@@ -40,6 +48,9 @@ export const SERVE_USAGE = `ingot serve: runs the server in the foreground
   --database URL   postgres://… instead of SQLite in the data directory
   --memory MIB     memory for instances (default: the host's, less what it needs itself)
   --network KIND   kernel or user (default: the best that works here)
+  --trail-interval SECONDS   between deliveries of trails (default 300)
+  --digest-interval SECONDS  between their signed digests (default 3600)
+  --audit-days N   drop audit events older than this (default: never)
   --no-image       do not build the image ingot/tiny at the first start
 
   INGOT_MASTER_KEY in the environment takes the place of the key file in the data directory.`;
@@ -56,6 +67,9 @@ export function parseConfig(args: readonly string[], environment: NodeJS.Process
       database: { type: "string" },
       memory: { type: "string" },
       network: { type: "string" },
+      "trail-interval": { type: "string" },
+      "digest-interval": { type: "string" },
+      "audit-days": { type: "string" },
       "no-image": { type: "boolean" },
     },
   });
@@ -68,6 +82,12 @@ export function parseConfig(args: readonly string[], environment: NodeJS.Process
   }
   if (values.memory !== undefined && !/^\d{2,9}$/.test(values.memory)) {
     throw new Error(`--memory takes a number of MiB, not ${values.memory}`);
+  }
+  for (const name of ["trail-interval", "digest-interval", "audit-days"] as const) {
+    const value = values[name];
+    if (value !== undefined && !/^[1-9]\d{0,5}$/.test(value)) {
+      throw new Error(`--${name} takes a whole number from 1, not ${value}`);
+    }
   }
   if (values.network !== undefined && values.network !== "kernel" && values.network !== "user") {
     throw new Error(`--network is kernel or user, not ${values.network}`);
@@ -87,6 +107,9 @@ export function parseConfig(args: readonly string[], environment: NodeJS.Process
     memoryMib: values.memory === undefined ? undefined : Number(values.memory),
     network: values.network,
     bare: values["no-image"] === true,
+    trailSeconds: Number(values["trail-interval"] ?? TRAIL_SECONDS),
+    digestSeconds: Number(values["digest-interval"] ?? DIGEST_SECONDS),
+    auditDays: values["audit-days"] === undefined ? undefined : Number(values["audit-days"]),
     masterKey: environment.INGOT_MASTER_KEY,
   };
 }
