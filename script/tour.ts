@@ -20,7 +20,8 @@ const describe = async (...ids: readonly string[]): Promise<Instance[]> => {
 };
 const idsOf = (instances: readonly Instance[]): string[] => instances.map(({ InstanceId = "" }) => InstanceId);
 /** Changes with each boot and with nothing else. */
-const bootId = (instance: Instance) => stage.ssh(instance, "cat /proc/sys/kernel/random/boot_id");
+const BOOT_ID = "cat /proc/sys/kernel/random/boot_id";
+const bootId = (instance: Instance) => stage.ssh(instance, BOOT_ID);
 const imageState = async (id: string): Promise<Image> =>
   (await ec2<{ Images: Image[] }>("describe-images", "--image-ids", id)).Images[0] ?? {};
 
@@ -197,7 +198,8 @@ async function tour(): Promise<void> {
       started !== before && (await stage.ssh(again, "cat made-here")) !== "",
     );
     await ec2("reboot-instances", "--instance-ids", id);
-    for (let now = started; now === started; ) now = await bootId(again);
+    // The connection may end in the middle of it.
+    for (let now = started; now === started || now === ""; ) now = (await stage.trySsh(again, BOOT_ID)).stdout.trim();
     claim("it has rebooted", true);
     const console = await ec2<{ Output: string }>("get-console-output", "--instance-id", id, "--latest");
     claim(
@@ -228,7 +230,7 @@ async function tour(): Promise<void> {
       "t3.nano",
       ...more,
     ];
-    await stage.awsRefused("InvalidAMIID.NotFound", ...launch("second"));
+    await stage.awsRefused("AuthFailure", ...launch("second"));
     await ec2(
       ...["modify-image-attribute", "--image-id", captured],
       ...["--launch-permission", `Add=[{UserId=${accounts.second?.AccountId}}]`],
@@ -236,7 +238,7 @@ async function tour(): Promise<void> {
     const { Instances } = await stage.aws<{ Instances: Instance[] }>(...launch("second"));
     await stage.aws("--profile", "second", "ec2", "wait", "instance-running", "--instance-ids", ...idsOf(Instances));
     claim("the second account runs a machine of its own from it", Instances.length === 1);
-    await stage.awsRefused("InvalidAMIID.NotFound", ...launch("third"));
+    await stage.awsRefused("AuthFailure", ...launch("third"));
     await stage.aws("--profile", "second", "ec2", "terminate-instances", "--instance-ids", ...idsOf(Instances));
   });
 
