@@ -15,6 +15,7 @@ const TITLE: Readonly<Record<(typeof SERVICES)[number], string>> = {
   ebs: "EBS direct APIs",
   organizations: "Organizations",
   ingot: "Ingot's own",
+  s3: "S3",
 };
 
 const lines = [

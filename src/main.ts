@@ -22,6 +22,7 @@ import { PLATFORM_ACCOUNT } from "./model/identity/account.ts";
 import { DEFAULT_REGION } from "./model/regions.ts";
 import { openFabric } from "./network/fabric.ts";
 import { Forwarder } from "./network/forwarder.ts";
+import { Objects } from "./objects/objects.ts";
 import { pageTokens } from "./protocol/pages.ts";
 import { parseConfig, SERVE_USAGE, type ServerConfig } from "./server/config.ts";
 import {
@@ -107,6 +108,8 @@ async function open(
   opened.push(() => store.close());
   const blocks = store.blockServer();
   opened.push(() => blocks.close());
+  const objects = await Objects.open({ database, directory: directory.buckets, clock, log });
+  opened.push(() => objects.close());
   const audit = createAuditTrail(database, { directory: directory.audit, clock, log });
   opened.push(() => audit.stop());
   await audit.recover();
@@ -156,17 +159,18 @@ async function open(
   opened.push(() => host.close());
   await host.start();
 
-  const answer = createPipeline({
+  const answering = createPipeline({
     database,
     clock,
     log,
     identity,
     audit,
     snapshots: store,
+    objects,
     host: hostControl(host, { directory: directory.path, memoryMib: config.memoryMib, log }),
     pages: pageTokens(await sharedKey(database, "page-token-key")),
   });
-  const listener = await listen(config, answer, log);
+  const listener = await listen(config, answering, log);
   opened.push(() => listener.close());
   const url = `http://${listener.address.host.includes(":") ? `[${listener.address.host}]` : listener.address.host}:${listener.address.port}`;
   await announce(directory, { url, accelerator: accelerator.kind, network: fabric.kind });

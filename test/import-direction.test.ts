@@ -10,7 +10,7 @@ const ROWS = [
   ["protocol"],
   ["database"],
   ["model"],
-  ["storage", "compute", "network", "identity", "audit", "metadata", "image-builder"],
+  ["storage", "objects", "compute", "network", "identity", "audit", "metadata", "image-builder"],
   ["services"],
   ["server", "cli"],
   ["main.ts"],

@@ -12,15 +12,41 @@ const EVENT_VERSION = "1.11";
 /** CloudTrail's limit for a user agent, an error code, an error message. */
 const MOST_CHARS = 1024;
 
-/** EBS direct's reads and writes of blocks are data events; all else is management. LookupEvents shows management only. */
-const DATA_EVENTS = new Set(["GetSnapshotBlock", "ListChangedBlocks", "ListSnapshotBlocks", "PutSnapshotBlock"]);
+/**
+ * Reads and writes of blocks (EBS direct) and of objects (S3) are data events; all else is management. LookupEvents shows
+ * management only.
+ */
+const DATA_EVENTS: Readonly<Record<string, ReadonlySet<string>>> = {
+  ebs: new Set(["GetSnapshotBlock", "ListChangedBlocks", "ListSnapshotBlocks", "PutSnapshotBlock"]),
+  s3: new Set([
+    "AbortMultipartUpload",
+    "CompleteMultipartUpload",
+    "CopyObject",
+    "CreateMultipartUpload",
+    "DeleteObject",
+    "DeleteObjectTagging",
+    "DeleteObjects",
+    "GetObject",
+    "GetObjectTagging",
+    "HeadBucket",
+    "HeadObject",
+    "ListMultipartUploads",
+    "ListObjects",
+    "ListObjectsV2",
+    "ListParts",
+    "PutObject",
+    "PutObjectTagging",
+    "UploadPart",
+    "UploadPartCopy",
+  ]),
+};
 
 const LISTINGS = new Set(["ListChangedBlocks", "ListSnapshotBlocks"]);
 
 export type Category = "Management" | "Data";
 
 export const categoryOf = (service: string, action: string): Category =>
-  service === "ebs" && DATA_EVENTS.has(action) ? "Data" : "Management";
+  DATA_EVENTS[service]?.has(action) === true ? "Data" : "Management";
 
 /** Something that the call touched. */
 export interface Resource {

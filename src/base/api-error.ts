@@ -107,6 +107,7 @@ const STATUS = {
   InvalidParameterDependency: 400,
   InvalidParameterValue: 400,
   InvalidPart: 400,
+  InvalidPartNumber: 416,
   InvalidPartOrder: 400,
   "InvalidPermission.Duplicate": 400,
   "InvalidPermission.Malformed": 400,

@@ -12,6 +12,7 @@ import { ec2Codec } from "./ec2.ts";
 import { jsonCodec } from "./json.ts";
 import { queryCodec } from "./query.ts";
 import { restJsonCodec } from "./rest-json.ts";
+import { restXmlCodec } from "./rest-xml.ts";
 import { operationOf } from "./schema.ts";
 import type { ServiceCodec, ServiceName } from "./wire.ts";
 
@@ -36,6 +37,7 @@ const CODECS: Readonly<Record<ServiceName, ServiceCodec>> = {
   organizations: jsonCodec("organizations", ["AWSOrganizationsV20161128"]),
   ingot: jsonCodec("ingot", ["Ingot"]),
   ebs: restJsonCodec("ebs", EBS_OPERATIONS),
+  s3: restXmlCodec,
 };
 
 export const codecFor = (service: ServiceName): ServiceCodec => CODECS[service];

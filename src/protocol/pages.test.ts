@@ -66,6 +66,7 @@ describe("page tokens", () => {
         "InvalidNextTokenException",
         "InvalidNextToken",
         "ValidationException",
+        "InvalidArgument",
         "InvalidInputException",
         "ValidationException",
       ],

@@ -111,6 +111,8 @@ function badToken(service: ServiceName, token: string): ApiError {
       return new ApiError("ValidationException", "The page token is invalid.", {
         fields: { Reason: "INVALID_PAGE_TOKEN" },
       });
+    case "s3":
+      return new ApiError("InvalidArgument", "The continuation token provided is incorrect");
   }
 }
 
@@ -127,6 +129,7 @@ const LIMIT_CODE: Readonly<Record<Exclude<ServiceName, "ec2">, ErrorCode>> = {
   organizations: "InvalidInputException",
   ingot: "ValidationException",
   ebs: "ValidationException",
+  s3: "InvalidArgument",
 };
 
 /**

@@ -44,6 +44,19 @@ export function readTimestamp(text: string): Date | undefined {
   return new Date(date.getTime() + (zone.startsWith("-") ? offsetMs : -offsetMs));
 }
 
+const HTTP_DATE = /^[A-Z][a-z]{2,8}, (\d{2}) ([A-Z][a-z]{2}) (\d{4}) (\d\d:\d\d:\d\d) GMT$/;
+
+/** `Fri, 31 Jan 2026 10:20:30 GMT`; ISO 8601, which some clients send in its place, is taken too. */
+export function readHttpDate(text: string): Date | undefined {
+  const match = HTTP_DATE.exec(text);
+  if (match === null) return readTimestamp(text);
+  const [, day, month, year, time] = match;
+  const date = new Date(`${day} ${month} ${year} ${time} GMT`);
+  return Number.isNaN(date.getTime()) || !writeHttpDate(date).includes(`${day} ${month} ${year}`) ? undefined : date;
+}
+
+export const writeHttpDate = (date: Date): string => date.toUTCString();
+
 /** Seconds since 1970, with a fraction (kept to milliseconds). */
 export function readEpochSeconds(seconds: number): Date | undefined {
   const date = new Date(Math.round(seconds * 1000));

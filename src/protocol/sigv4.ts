@@ -8,7 +8,10 @@
 //   present → well formed → scope → (the caller: key known and active) → time → headers signed → payload → signature
 //
 // What we act on must be signed: `host`, and every `x-amz-*` header that came (the JSON services' operation is one).
-// Gaps, on purpose: SigV4A and signature version 2 are refused; payloads signed chunk by chunk (S3) are not read.
+// S3 has ways of its own: a path is encoded once and never tidied, clocks may be off by a quarter of an hour, and the
+// body is not hashed here but proven while it is read (payload.ts), by what `payloadOf` says.
+//
+// Gaps, on purpose: SigV4A and signature version 2 are refused.
 
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 import { readQuery } from "./scalars.ts";
@@ -20,6 +23,7 @@ const UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD";
 
 /** How far a client's clock may be off, either way. */
 const MAX_SKEW_MS = 5 * 60_000;
+const S3_MAX_SKEW_MS = 15 * 60_000;
 const MAX_EXPIRES_SECONDS = 7 * 24 * 3600;
 
 export type SignatureReason =
@@ -263,7 +267,8 @@ export function verifySignature(
   now: Date,
   options: VerifyOptions,
 ): SignatureFault | undefined {
-  const timeFault = checkTime(parsed, now);
+  const s3 = parsed.service === "s3";
+  const timeFault = checkTime(parsed, now, s3 ? S3_MAX_SKEW_MS : MAX_SKEW_MS);
   if (timeFault !== undefined) return timeFault;
 
   const signed = new Set(parsed.signedHeaders);
@@ -283,16 +288,24 @@ export function verifySignature(
     }
   }
 
-  const bodyHash = parsed.contentHash === UNSIGNED_PAYLOAD ? UNSIGNED_PAYLOAD : sha256Hex(request.body);
-  if (bodyHash === UNSIGNED_PAYLOAD && options.allowUnsignedPayload !== true) {
+  const bodyHash = s3
+    ? s3ContentHash(parsed, request)
+    : parsed.contentHash === UNSIGNED_PAYLOAD
+      ? UNSIGNED_PAYLOAD
+      : sha256Hex(request.body);
+  if (bodyHash === undefined) {
+    return fault("malformed", "Missing required header for this request: x-amz-content-sha256");
+  }
+  if (!s3 && bodyHash === UNSIGNED_PAYLOAD && options.allowUnsignedPayload !== true) {
     return fault("payload-mismatch", "The payload of this operation must be signed.");
   }
-  if (parsed.contentHash !== undefined && parsed.contentHash !== bodyHash) {
+  if (!s3 && parsed.contentHash !== undefined && parsed.contentHash !== bodyHash) {
     return fault("payload-mismatch", "The provided 'x-amz-content-sha256' header does not match what was computed.");
   }
 
-  const canonical = canonicalRequest(request, parsed.signedHeaders, bodyHash, parsed.expiresSeconds !== undefined);
-  if (canonical === undefined) return fault("malformed", "The query string is not percent-encoded UTF-8.");
+  const presigned = parsed.expiresSeconds !== undefined;
+  const canonical = canonicalRequest(request, parsed.signedHeaders, bodyHash, presigned, s3);
+  if (canonical === undefined) return fault("malformed", "The path or the query string is not percent-encoded UTF-8.");
   const key = options.keys.of(secretKey, parsed.date, parsed.region, parsed.service);
   const expected = signatureOf(key, parsed.timestamp, `${parsed.date}/${parsed.region}/${parsed.service}`, canonical);
   if (!timingSafeEqual(expected, Buffer.from(parsed.signature, "hex"))) {
@@ -304,15 +317,81 @@ export function verifySignature(
   return undefined;
 }
 
-function checkTime(parsed: ParsedSignature, now: Date): SignatureFault | undefined {
+/** What S3's clients have put under the signature for the body; undefined if nothing. */
+const s3ContentHash = (parsed: ParsedSignature, request: WireRequest): string | undefined =>
+  request.headers["x-amz-content-sha256"] ??
+  parsed.contentHash ??
+  (parsed.expiresSeconds === undefined ? undefined : UNSIGNED_PAYLOAD);
+
+/** Signs the pieces of a body, each over the one before. */
+export interface ChunkSigner {
+  /** @param hash of the chunk's bytes: SHA-256 in hex */
+  chunk(hash: string): Buffer;
+  /** After the last chunk. @param hash of the lines of the trailers */
+  trailers(hash: string): Buffer;
+}
+
+/** How a body is written and what proves it. */
+export type SignedPayload =
+  | { readonly kind: "hashed"; readonly sha256: string }
+  | { readonly kind: "unsigned" }
+  /** `signer` is absent where chunks are not signed. */
+  | { readonly kind: "chunked"; readonly signer: ChunkSigner | undefined };
+
+/**
+ * What a request to S3, whose signature is verified, says of its body.
+ * @returns undefined if it is nothing that S3 knows
+ */
+export function payloadOf(
+  parsed: ParsedSignature,
+  secretKey: string,
+  request: WireRequest,
+  keys: SigningKeys,
+): SignedPayload | undefined {
+  const hash = s3ContentHash(parsed, request);
+  switch (hash) {
+    case undefined:
+      return undefined;
+    case UNSIGNED_PAYLOAD:
+      return { kind: "unsigned" };
+    case "STREAMING-UNSIGNED-PAYLOAD-TRAILER":
+      return { kind: "chunked", signer: undefined };
+    case "STREAMING-AWS4-HMAC-SHA256-PAYLOAD":
+    case "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER":
+      return {
+        kind: "chunked",
+        signer: chunkSigner(parsed, keys.of(secretKey, parsed.date, parsed.region, parsed.service)),
+      };
+    default:
+      return /^[0-9a-f]{64}$/.test(hash) ? { kind: "hashed", sha256: hash } : undefined;
+  }
+}
+
+const EMPTY_HASH = sha256Hex(Buffer.alloc(0));
+
+function chunkSigner(parsed: ParsedSignature, key: Buffer): ChunkSigner {
+  const scope = `${parsed.date}/${parsed.region}/${parsed.service}/${TERMINATOR}`;
+  let previous = parsed.signature;
+  const sign = (what: string, text: string): Buffer => {
+    const signature = hmac(key, `${ALGORITHM}-${what}\n${parsed.timestamp}\n${scope}\n${previous}\n${text}`);
+    previous = signature.toString("hex");
+    return signature;
+  };
+  return {
+    chunk: (hash) => sign("PAYLOAD", `${EMPTY_HASH}\n${hash}`),
+    trailers: (hash) => sign("TRAILER", hash),
+  };
+}
+
+function checkTime(parsed: ParsedSignature, now: Date, maxSkewMs: number): SignatureFault | undefined {
   const at = parsed.signedAt.getTime();
   const nowText = writeTimestamp(now);
   const limit = (ms: number) => writeTimestamp(new Date(ms));
-  if (at > now.getTime() + MAX_SKEW_MS) {
-    const latest = limit(now.getTime() + MAX_SKEW_MS);
+  if (at > now.getTime() + maxSkewMs) {
+    const latest = limit(now.getTime() + maxSkewMs);
     return fault(
       "skew",
-      `Signature not yet current: ${parsed.timestamp} is still later than ${latest} (${nowText} + 5 min.)`,
+      `Signature not yet current: ${parsed.timestamp} is still later than ${latest} (${nowText} + ${maxSkewMs / 60_000} min.)`,
     );
   }
   if (parsed.expiresSeconds !== undefined) {
@@ -321,11 +400,11 @@ function checkTime(parsed: ParsedSignature, now: Date): SignatureFault | undefin
       ? fault("expired", `Signature expired: ${limit(end)} is now earlier than ${nowText}`)
       : undefined;
   }
-  if (at < now.getTime() - MAX_SKEW_MS) {
-    const earliest = limit(now.getTime() - MAX_SKEW_MS);
+  if (at < now.getTime() - maxSkewMs) {
+    const earliest = limit(now.getTime() - maxSkewMs);
     return fault(
       "skew",
-      `Signature expired: ${parsed.timestamp} is now earlier than ${earliest} (${nowText} - 5 min.)`,
+      `Signature expired: ${parsed.timestamp} is now earlier than ${earliest} (${nowText} - ${maxSkewMs / 60_000} min.)`,
     );
   }
   return undefined;
@@ -346,6 +425,18 @@ function canonicalPath(path: string): string {
   return `/${segments.join("/")}${segments.length > 0 && path.endsWith("/") ? "/" : ""}`;
 }
 
+/** Of S3: as it is, in one way of encoding; undefined if it is not percent-encoded UTF-8. */
+function canonicalKeyPath(path: string): string | undefined {
+  try {
+    return path
+      .split("/")
+      .map((segment) => encodeRfc3986(decodeURIComponent(segment)))
+      .join("/");
+  } catch {
+    return undefined;
+  }
+}
+
 function canonicalQuery(query: string, presigned: boolean): string | undefined {
   if (query === "") return "";
   const encoded: [string, string][] = [];
@@ -364,12 +455,15 @@ function canonicalRequest(
   signedHeaders: readonly string[],
   bodyHash: string,
   presigned: boolean,
+  s3: boolean,
 ): string | undefined {
   const query = canonicalQuery(request.query, presigned);
   if (query === undefined || !request.path.isWellFormed()) return undefined;
+  const path = s3 ? canonicalKeyPath(request.path) : canonicalPath(request.path);
+  if (path === undefined) return undefined;
   let headers = "";
   for (const name of signedHeaders) headers += `${name}:${(request.headers[name] ?? "").trim().replace(/\s+/g, " ")}\n`;
-  return `${request.method}\n${canonicalPath(request.path)}\n${query}\n${headers}\n${signedHeaders.join(";")}\n${bodyHash}`;
+  return `${request.method}\n${path}\n${query}\n${headers}\n${signedHeaders.join(";")}\n${bodyHash}`;
 }
 
 function signatureOf(key: Buffer, timestamp: string, scope: string, canonical: string): Buffer {
@@ -404,7 +498,13 @@ export function signRequest(
   };
   if (credentials.sessionToken !== undefined) headers["x-amz-security-token"] = credentials.sessionToken;
   const names = Object.keys(headers).sort();
-  const canonical = canonicalRequest({ ...request, headers }, names, headers["x-amz-content-sha256"] ?? "", false);
+  const canonical = canonicalRequest(
+    { ...request, headers },
+    names,
+    headers["x-amz-content-sha256"] ?? "",
+    false,
+    scope.service === "s3",
+  );
   if (canonical === undefined) throw new Error("sign a request whose query is not percent-encoded");
   const where = `${date}/${scope.region}/${scope.service}`;
   const key = deriveSigningKey(credentials.secretAccessKey, date, scope.region, scope.service);

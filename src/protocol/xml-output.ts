@@ -100,10 +100,22 @@ export function outputWriters(style: XmlStyle): (output: $SchemaRef) => WriteUnk
       readonly close: string;
       write: WriteUnknown | undefined;
     }
-    const fields: Field[] = membersOf(schema).map((member) => {
-      const tag = member.traits.xmlName ?? member.name;
-      return { name: member.name, schema: member.schema, open: `<${tag}>`, close: `</${tag}>`, write: undefined };
-    });
+    const fields: Field[] = membersOf(schema)
+      // What travels in headers (S3) is not in the document.
+      .filter(({ traits }) => traits.httpHeader === undefined && traits.httpPrefixHeaders === undefined)
+      .map((member) => {
+        const tag = member.traits.xmlName ?? member.name;
+        if (member.traits.xmlFlattened && kindOf(member.schema) === "list") {
+          return {
+            name: member.name,
+            schema: member.schema,
+            open: "",
+            close: "",
+            write: compileList(member.schema, tag),
+          };
+        }
+        return { name: member.name, schema: member.schema, open: `<${tag}>`, close: `</${tag}>`, write: undefined };
+      });
     const writeStruct = (struct: Readonly<Record<string, unknown>>): string => {
       let out = "";
       for (const field of fields) {

@@ -7,6 +7,7 @@
 //   server.lock       held by the one server of the directory
 //   server.log        what the server has to say, a JSON object a line
 //   store/            snapshots' content (storage/FORMAT.md)
+//   buckets/          content of S3 objects (objects/content.ts)
 //   volumes/          what guests have written, a qcow2 overlay per volume
 //   machines/         a directory per instance (compute/instance-directory.ts)
 //   captures/         sockets of captures of stopped volumes
@@ -25,6 +26,7 @@ export interface DataDirectory {
   readonly lock: string;
   readonly log: string;
   readonly store: string;
+  readonly buckets: string;
   readonly network: string;
   readonly audit: string;
   readonly metadata: string;
@@ -42,6 +44,7 @@ export async function openDataDirectory(path: string): Promise<DataDirectory> {
     lock: join(path, "server.lock"),
     log: join(path, "server.log"),
     store: join(path, "store"),
+    buckets: join(path, "buckets"),
     network: join(path, "network"),
     audit: join(path, "audit"),
     metadata: join(path, "metadata"),

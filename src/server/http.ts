@@ -2,17 +2,21 @@
 import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
+import { pipeline } from "node:stream/promises";
 import { chain, systemCode } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { MIB } from "../base/units.ts";
 import type { WireRequest, WireResponse } from "../protocol/wire.ts";
 
-/** The largest body that any action takes: EBS direct moves 512 KiB, a query of 10,000 parameters stays below this. */
+/** The largest body that is held: EBS direct moves 512 KiB, a query of 10,000 parameters stays below this. S3's flow through. */
 const MAX_BODY_BYTES = 2 * MIB;
 const MAX_HEADER_BYTES = 32 * 1024;
 /** Headers must have come by then; a slow client holds only its own connection. */
 const HEADERS_TIMEOUT_MS = 20_000;
-const REQUEST_TIMEOUT_MS = 120_000;
+/** A whole body that is held must have come by then. */
+const BODY_TIMEOUT_MS = 120_000;
+/** A body that flows through may take for ever, but not without a byte for this long. */
+const IDLE_STREAM_MS = 120_000;
 const KEEP_ALIVE_MS = 65_000;
 const LINGER_MS = 2_000;
 const MAX_CONNECTIONS = 4096;
@@ -36,24 +40,34 @@ export interface HttpListener {
   close(): Promise<void>;
 }
 
+/** Who answers. */
+export interface Answering {
+  /** Is this request's body to be handed over as it comes, whatever its length? Asked before any of it is read. */
+  streams(request: WireRequest): boolean;
+  /** Never throws. */
+  answer(call: IncomingCall): Promise<WireResponse>;
+}
+
 /**
- * Listens and hands each request to `answer`, which never throws.
+ * Listens and hands each request to `answering`.
  * @throws Error "port … is in use" and the like
  */
 export async function listen(
   where: { readonly host: string; readonly port: number },
-  answer: (call: IncomingCall) => Promise<WireResponse>,
+  answering: Answering,
   log: Log,
 ): Promise<HttpListener> {
-  const server = createServer(
-    { maxHeaderSize: MAX_HEADER_BYTES, requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: HEADERS_TIMEOUT_MS },
-    (incoming, outgoing) => {
-      serve(incoming, outgoing, answer).catch((error) => {
-        log.error({ error: chain(error) }, "a request could not be answered");
-        outgoing.destroy();
-      });
-    },
-  );
+  const take = (incoming: IncomingMessage, outgoing: ServerResponse) => {
+    serve(incoming, outgoing, answering).catch((error) => {
+      log.error({ error: chain(error) }, "a request could not be answered");
+      outgoing.destroy();
+    });
+  };
+  // Node's own limit for a whole request would cut a large upload short: bodies have limits of their own below.
+  const limits = { maxHeaderSize: MAX_HEADER_BYTES, requestTimeout: 0, headersTimeout: HEADERS_TIMEOUT_MS };
+  const server = createServer(limits, take);
+  // A client that asks first is told to go on when its body is wanted, and is refused before it has sent gigabytes.
+  server.on("checkContinue", take);
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   server.maxConnections = MAX_CONNECTIONS;
   server.on("clientError", (error, socket) => refuseGarbage(error, socket as Socket));
@@ -92,11 +106,7 @@ function refuseGarbage(error: Error, socket: Socket): void {
   socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
 }
 
-async function serve(
-  incoming: IncomingMessage,
-  outgoing: ServerResponse,
-  answer: (call: IncomingCall) => Promise<WireResponse>,
-): Promise<void> {
+async function serve(incoming: IncomingMessage, outgoing: ServerResponse, answering: Answering): Promise<void> {
   const target = incoming.url ?? "/";
   const mark = target.indexOf("?");
   const path = mark < 0 ? target : target.slice(0, mark);
@@ -104,31 +114,57 @@ async function serve(
     outgoing.writeHead(204).end();
     return;
   }
-  const body = await readBody(incoming);
-  if (body === null) {
-    // Not `connection: close`, with which Node would hang up at once.
-    outgoing.writeHead(413, { "content-length": 0 }).end();
-    lingerThenHangUp(incoming);
-    return;
+  const head: WireRequest = {
+    method: incoming.method ?? "GET",
+    path,
+    query: mark < 0 ? "" : target.slice(mark + 1),
+    headers: headersOf(incoming),
+    body: Buffer.alloc(0),
+  };
+  let request: WireRequest;
+  if (answering.streams(head)) request = { ...head, stream: bodyAsItComes(incoming, outgoing) };
+  else {
+    if (asksFirst(incoming)) outgoing.writeContinue();
+    const body = await readBody(incoming);
+    if (body === null) {
+      // Not `connection: close`, with which Node would hang up at once.
+      outgoing.writeHead(413, { "content-length": 0 }).end();
+      lingerThenHangUp(incoming);
+      return;
+    }
+    request = { ...head, body };
   }
   const aborted = new AbortController();
   outgoing.once("close", () => {
     if (!outgoing.writableFinished) aborted.abort(new Error("the client hung up"));
   });
-  const response = await answer({
+  const response = await answering.answer({
     requestId: randomUUID(),
-    request: {
-      method: incoming.method ?? "GET",
-      path,
-      query: mark < 0 ? "" : target.slice(mark + 1),
-      headers: headersOf(incoming),
-      body,
-    },
+    request,
     sourceIp: incoming.socket.remoteAddress ?? "",
     signal: aborted.signal,
   });
-  outgoing.writeHead(response.status, { ...response.headers, "content-length": response.body.length });
-  outgoing.end(incoming.method === "HEAD" ? undefined : response.body);
+  await send(response, incoming, outgoing);
+  // What was refused is not read to its end for the sake of the connection.
+  if (!incoming.complete) lingerThenHangUp(incoming);
+}
+
+async function send(response: WireResponse, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
+  const { status, headers, body, stream } = response;
+  if (stream !== undefined && incoming.method !== "HEAD") {
+    outgoing.writeHead(status, headers);
+    try {
+      await pipeline(stream, outgoing);
+    } catch (error) {
+      // A client that hangs up in the middle is no failure of ours; a disk that fails is.
+      if (!incoming.destroyed && systemCode(error) !== "ERR_STREAM_PREMATURE_CLOSE") throw error;
+    }
+    return;
+  }
+  stream?.destroy();
+  const length = status === 204 || status === 304 ? {} : { "content-length": body.length };
+  outgoing.writeHead(status, { ...length, ...headers });
+  outgoing.end(incoming.method === "HEAD" ? undefined : body);
 }
 
 /**
@@ -139,20 +175,43 @@ function lingerThenHangUp(incoming: IncomingMessage): void {
   const { socket } = incoming;
   const timer = setTimeout(() => socket.destroy(), LINGER_MS);
   timer.unref();
+  // Whatever ends first: a body that was nearly there leaves the connection as it is.
   socket.once("close", () => clearTimeout(timer));
+  incoming.once("end", () => clearTimeout(timer));
   incoming.resume();
+}
+
+const asksFirst = (incoming: IncomingMessage): boolean => /^100-continue$/i.test(incoming.headers.expect ?? "");
+
+/** The body in pieces, asked for when first read. @throws Error when the client hangs up or falls silent */
+async function* bodyAsItComes(incoming: IncomingMessage, outgoing: ServerResponse): AsyncGenerator<Buffer> {
+  if (asksFirst(incoming)) outgoing.writeContinue();
+  const silent = () => incoming.destroy(new Error("the client sent nothing for too long"));
+  incoming.setTimeout(IDLE_STREAM_MS, silent);
+  try {
+    yield* incoming.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
+  } finally {
+    incoming.setTimeout(0);
+    incoming.socket.removeListener("timeout", silent);
+  }
 }
 
 /** The whole body, or null when it is over the limit: then nothing more of it is read. */
 async function readBody(incoming: IncomingMessage): Promise<Buffer | null> {
   if (Number(incoming.headers["content-length"] ?? 0) > MAX_BODY_BYTES) return null;
+  const timer = setTimeout(() => incoming.destroy(new Error("the body did not come in time")), BODY_TIMEOUT_MS);
+  timer.unref();
   const parts: Buffer[] = [];
   let bytes = 0;
-  // Not destroyed on return: the refusal is still to be written to it.
-  for await (const part of incoming.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-    bytes += part.length;
-    if (bytes > MAX_BODY_BYTES) return null;
-    parts.push(part);
+  try {
+    // Not destroyed on return: the refusal is still to be written to it.
+    for await (const part of incoming.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+      bytes += part.length;
+      if (bytes > MAX_BODY_BYTES) return null;
+      parts.push(part);
+    }
+  } finally {
+    clearTimeout(timer);
   }
   return parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);
 }

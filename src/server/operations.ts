@@ -14,6 +14,7 @@ import { iamOperations } from "../services/iam/operations.ts";
 import { ingotOperations } from "../services/ingot/operations.ts";
 import type { Operation } from "../services/operation.ts";
 import { organizationsOperations } from "../services/organizations/operations.ts";
+import { s3Operations } from "../services/s3/operations.ts";
 import { ssmOperations } from "../services/ssm/operations.ts";
 import { stsOperations } from "../services/sts/operations.ts";
 
@@ -37,6 +38,7 @@ export const OPERATIONS: Readonly<Record<ServiceName, Readonly<Record<string, An
   ebs: ebsOperations,
   organizations: organizationsOperations,
   ingot: ingotOperations,
+  s3: s3Operations,
 };
 
 export const findOperation = (service: ServiceName, action: string): AnyOperation | undefined =>

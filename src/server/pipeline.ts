@@ -2,6 +2,8 @@
 //
 //   authenticate → route → decode → resolve → authorise → (DryRun) → open the audit entry → run → close it → encode
 //
+// The body of an S3 object is read by `run` alone, and proven while it is read; everything before knows the headers only.
+//
 // Nothing else authorises, nothing else audits. What a client sees first when several things are wrong follows from this
 // order: who it is, what it asks for, how it asks, whether it may, whether it can be done.
 import { randomUUID } from "node:crypto";
@@ -20,8 +22,10 @@ import { DEFAULT_REGION, isRegion } from "../model/regions.ts";
 import { credentialError, signatureError } from "../protocol/auth-errors.ts";
 import { codecFor } from "../protocol/codec.ts";
 import { knownActions } from "../protocol/known-actions.ts";
+import { openPayload, type Payload } from "../protocol/payload.ts";
+import { bucketOfHost } from "../protocol/s3-address.ts";
 import { operationOf } from "../protocol/schema.ts";
-import { type ParsedSignature, parseSignature, signingKeys, verifySignature } from "../protocol/sigv4.ts";
+import { type ParsedSignature, parseSignature, payloadOf, signingKeys, verifySignature } from "../protocol/sigv4.ts";
 import {
   SERVICES,
   type ServiceCodec,
@@ -32,8 +36,9 @@ import {
 import type { Parts, RequestContext } from "../services/context.ts";
 import type { Resolution } from "../services/operation.ts";
 import { auditedResources } from "./audited-resources.ts";
-import type { IncomingCall } from "./http.ts";
+import type { Answering, IncomingCall } from "./http.ts";
 import { type AnyOperation, findOperation } from "./operations.ts";
+import { receive } from "./receive.ts";
 
 /** Signing keys are per secret, day, Region and service. */
 const SIGNING_KEYS_KEPT = 2_000;
@@ -44,11 +49,13 @@ export interface PipelineParts extends Parts {
   readonly log: Log;
 }
 
-/** Makes the function that answers calls. It never throws: whatever goes wrong becomes an answer. */
-export function createPipeline(parts: PipelineParts): (call: IncomingCall) => Promise<WireResponse> {
+/** Makes what answers calls. It never throws: whatever goes wrong becomes an answer. */
+export function createPipeline(parts: PipelineParts): Answering {
   const keys = signingKeys(SIGNING_KEYS_KEPT);
 
-  return async (call) => {
+  return { answer: answerCall, streams: (request) => serviceOf(parseSignature(request), request) === "s3" };
+
+  async function answerCall(call: IncomingCall): Promise<WireResponse> {
     const parsed = parseSignature(call.request);
     const service = serviceOf(parsed, call.request);
     const codec = codecFor(service);
@@ -61,16 +68,17 @@ export function createPipeline(parts: PipelineParts): (call: IncomingCall) => Pr
           `The service '${parsed.service}' is not one that Ingot answers: it has ${SERVICES.join(", ")}.`,
         );
       }
-      request.caller = await authenticate(parsed, request);
-      return await answer(request, parsed, request.caller);
+      const proven = await authenticate(parsed, request);
+      request.caller = proven.caller;
+      return await answer(request, parsed, proven);
     } catch (error) {
       const refused = told(error, request);
       if (!(error instanceof Recorded)) await recordRefusal(request, parsed, refused);
       return codec.encodeError(refused, call.requestId);
     }
-  };
+  }
 
-  async function authenticate(parsed: ParsedSignature, { call, service, time }: OpenRequest): Promise<Caller> {
+  async function authenticate(parsed: ParsedSignature, { call, service, time }: OpenRequest): Promise<Proven> {
     const found = await parts.identity.credentials.find(parsed.accessKeyId, parsed.sessionToken, time);
     if (found.kind !== "found") throw credentialError(service, found.kind);
     const fault = verifySignature(parsed, found.secretAccessKey, call.request, time, {
@@ -79,17 +87,30 @@ export function createPipeline(parts: PipelineParts): (call: IncomingCall) => Pr
       allowUnsignedPayload: service === "ebs" && call.request.method === "PUT",
     });
     if (fault !== undefined) throw signatureError(service, fault);
-    return found.caller;
+    if (call.request.stream === undefined) return { caller: found.caller, payload: undefined };
+    const signed = payloadOf(parsed, found.secretAccessKey, call.request, keys);
+    if (signed === undefined) {
+      throw new ApiError(
+        "InvalidArgument",
+        "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a valid sha256 value.",
+      );
+    }
+    return { caller: found.caller, payload: openPayload(call.request, signed) };
   }
 
-  async function answer(request: OpenRequest, parsed: ParsedSignature, caller: Caller): Promise<WireResponse> {
+  async function answer(
+    request: OpenRequest,
+    parsed: ParsedSignature,
+    { caller, payload }: Proven,
+  ): Promise<WireResponse> {
     const { call, service, codec, time } = request;
     const { action } = codec.route(call.request);
     const operation = findOperation(service, action);
     if (operation === undefined) throw notAnswered(service, action);
     const schema = operationOf<object, object>(operation.schema);
     const region = regionOf(parsed, service);
-    const input = codec.decode(schema, call.request);
+    const received = payload === undefined ? call.request : await receive(schema, call.request, payload);
+    const input = codec.decode(schema, received);
     const ctx: RequestContext = {
       caller,
       region,
@@ -240,6 +261,12 @@ export function createPipeline(parts: PipelineParts): (call: IncomingCall) => Pr
   }
 }
 
+/** Who calls, and the body where it is still to be read. */
+interface Proven {
+  readonly caller: Caller;
+  readonly payload: Payload | undefined;
+}
+
 /** A call on its way. */
 interface OpenRequest {
   readonly call: IncomingCall;
@@ -275,6 +302,7 @@ const OUR_FAULT: Readonly<Record<ServiceName, ErrorCode>> = {
   organizations: "ServiceException",
   ingot: "InternalFailure",
   ebs: "InternalServerException",
+  s3: "InternalError",
 };
 
 /** The scope's word; without one, what the request looks like, so that even a refusal is in a form that its sender reads. */
@@ -289,13 +317,16 @@ function serviceOf(parsed: ReturnType<typeof parseSignature>, request: WireReque
   if (target.startsWith("Ingot.")) return "ingot";
   if (target !== "") return "cloudtrail";
   if (request.path.startsWith("/snapshots")) return "ebs";
+  // The others are asked at the root.
+  if (request.path !== "/" || bucketOfHost(request.headers.host ?? "") !== undefined) return "s3";
   return "ec2";
 }
 
 /** IAM, STS and Organizations are the same everywhere; all else belongs to the Region that the call was signed for. */
 function regionOf(parsed: ParsedSignature, service: ServiceName): Region {
   if (isRegion(parsed.region)) return parsed.region;
-  if (service === "iam" || service === "sts" || service === "organizations") return DEFAULT_REGION;
+  // S3's clients may sign for a Region of their own making when the endpoint is not Amazon's.
+  if (service === "iam" || service === "sts" || service === "organizations" || service === "s3") return DEFAULT_REGION;
   throw new ApiError(
     service === "ec2" ? "AuthFailure" : "UnrecognizedClientException",
     `'${parsed.region}' is not a Region: sign for one that DescribeRegions names.`,
@@ -323,6 +354,11 @@ function notAnswered(service: ServiceName, action: string): ApiError {
       return new ApiError(
         "UnknownOperationException",
         known ? `Ingot does not answer ${action}.` : `There is no operation ${action}.`,
+      );
+    case "s3":
+      return new ApiError(
+        "NotImplemented",
+        `A header or query you provided implies functionality that is not implemented: Ingot does not answer ${action}.`,
       );
   }
 }

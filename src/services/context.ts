@@ -5,6 +5,7 @@ import type { Log } from "../base/log.ts";
 import type { Database } from "../database/database.ts";
 import type { Identity } from "../identity/identity.ts";
 import type { Caller } from "../model/identity/caller.ts";
+import type { Objects } from "../objects/objects.ts";
 import type { PageTokens } from "../protocol/pages.ts";
 import type { SnapshotStore } from "../storage/store.ts";
 
@@ -27,6 +28,8 @@ export interface Parts {
   readonly audit: AuditTrail;
   readonly trails: TrailDelivery;
   readonly snapshots: SnapshotStore;
+  /** Buckets and their objects; other parts see of it what `model/object-store.ts` says. */
+  readonly objects: Objects;
   readonly host: HostControl;
   readonly pages: PageTokens;
 }

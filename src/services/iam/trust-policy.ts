@@ -1,7 +1,7 @@
 import { ApiError } from "../../base/api-error.ts";
 import { type AccountId, isAccountId } from "../../base/ids.ts";
 import type { Db } from "../../database/database.ts";
-import { parsePolicy } from "../../identity/policy/document.ts";
+import { type PolicyDocument, parsePolicy } from "../../identity/policy/document.ts";
 import { findEntity } from "../../model/identity/entities.ts";
 import { required } from "./input.ts";
 import { countedChars, LIMITS, quotaReached } from "./limits.ts";
@@ -16,14 +16,18 @@ export function trustPolicyOf(value: string | undefined, member: string): string
   return document;
 }
 
+/** `principalIds` of a trust policy. */
+export const trustIds = (db: Db, document: string): Promise<Record<string, string>> =>
+  principalIds(db, parsePolicy(document, "trust"));
+
 /**
- * The users and roles that a trust policy names, by ARN, with their unique ids. Trust is given to them, not to the name:
- * who is made later under the same name gets none.
+ * The users and roles that a resource's policy names, by ARN, with their unique ids. Trust is given to them, not to the
+ * name: who is made later under the same name gets none.
  * @throws ApiError `MalformedPolicyDocument` when a user, role or account that it names does not exist
  */
-export async function trustIds(db: Db, document: string): Promise<Record<string, string>> {
+export async function principalIds(db: Db, policy: PolicyDocument): Promise<Record<string, string>> {
   const ids: Record<string, string> = {};
-  for (const { principals } of parsePolicy(document, "trust").statements) {
+  for (const { principals } of policy.statements) {
     for (const { type, value } of principals?.entries ?? []) {
       if (type !== "AWS" || value === "*") continue;
       const account = isAccountId(value) ? value : value.split(":")[4];
