@@ -5,6 +5,7 @@ import { rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import pino from "pino";
 import { createAuditTrail } from "./audit/trail.ts";
+import { createTrailDelivery } from "./audit/trail-delivery.ts";
 import { systemClock } from "./base/clock.ts";
 import { chain } from "./base/errors.ts";
 import type { AccountId } from "./base/ids.ts";
@@ -16,6 +17,7 @@ import { createAccount } from "./identity/bootstrap.ts";
 import { openIdentity } from "./identity/identity.ts";
 import { issueInstanceCredentials } from "./identity/instance-credentials.ts";
 import { loadMasterKey, type MasterKey } from "./identity/master-key.ts";
+import { seal, unseal } from "./identity/seal.ts";
 import { listenForMetadata } from "./metadata/listener.ts";
 import { openSigner } from "./metadata/signer.ts";
 import { PLATFORM_ACCOUNT } from "./model/identity/account.ts";
@@ -106,13 +108,34 @@ async function open(
   opened.push(() => database.close());
   const store = await openStore({ directory: directory.store, key: masterKey.derive("disk keys"), log, clock });
   opened.push(() => store.close());
+  store.tasks.start();
   const blocks = store.blockServer();
   opened.push(() => blocks.close());
   const objects = await Objects.open({ database, directory: directory.buckets, clock, log });
   opened.push(() => objects.close());
-  const audit = createAuditTrail(database, { directory: directory.audit, clock, log });
+  const audit = createAuditTrail(database, {
+    directory: directory.audit,
+    clock,
+    log,
+    ...(config.auditDays === undefined ? {} : { keepDays: config.auditDays }),
+  });
   opened.push(() => audit.stop());
   await audit.recover();
+  const signingSecret = masterKey.derive("audit signing keys");
+  const trails = createTrailDelivery({
+    database,
+    objects,
+    sealer: {
+      seal: (bytes, bound) => seal(signingSecret, bytes, bound),
+      unseal: (sealed, bound) => unseal(signingSecret, sealed, bound),
+    },
+    flush: () => audit.flush(),
+    clock,
+    log,
+    intervalMs: config.trailSeconds * 1000,
+    digestIntervalMs: config.digestSeconds * 1000,
+  });
+  opened.push(() => trails.stop());
   const identity = openIdentity({ database, masterKey });
   const accountId = await firstAccount(config, directory, database, masterKey);
   if (!config.bare && !(await hasFirstImage(database.read))) {
@@ -165,6 +188,7 @@ async function open(
     log,
     identity,
     audit,
+    trails,
     snapshots: store,
     objects,
     host: hostControl(host, { directory: directory.path, memoryMib: config.memoryMib, log }),
@@ -172,6 +196,7 @@ async function open(
   });
   const listener = await listen(config, answering, log);
   opened.push(() => listener.close());
+  trails.start();
   const url = `http://${listener.address.host.includes(":") ? `[${listener.address.host}]` : listener.address.host}:${listener.address.port}`;
   await announce(directory, { url, accelerator: accelerator.kind, network: fabric.kind });
   opened.push(() => rm(directory.serverInfo, { force: true }));

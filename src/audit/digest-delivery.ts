@@ -16,7 +16,7 @@ import type { Database, Db } from "../database/database.ts";
 import type { AuditDigestChainsTable } from "../database/tables/audit.ts";
 import type { ObjectStore } from "../model/object-store.ts";
 import { beginDigestChain } from "./delivery.ts";
-import { SIGNATURE_ALGORITHM, signedDigest } from "./digest.ts";
+import { type PreviousDigest, SIGNATURE_ALGORITHM, signedDigest } from "./digest.ts";
 import { digestKey } from "./log-file.ts";
 import type { SigningKey } from "./signing-keys.ts";
 import type { Trail } from "./trails.ts";
@@ -133,7 +133,13 @@ export async function makeDigest(
   });
 }
 
-function previousOf(chain: AuditDigestChainsTable) {
+/** The newest delivered digest of each chain of a trail. */
+export async function lastDigests(db: Db, trailId: string): Promise<PreviousDigest[]> {
+  const chains = await db.selectFrom("audit_digest_chains").selectAll().where("trail_id", "=", trailId).execute();
+  return chains.map(previousOf).filter((digest) => digest !== null);
+}
+
+function previousOf(chain: AuditDigestChainsTable): PreviousDigest | null {
   const { previous_bucket: bucket, previous_key: key, previous_hash: hash, previous_signature: signature } = chain;
   return bucket === null || key === null || hash === null || signature === null
     ? null

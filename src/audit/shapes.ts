@@ -78,7 +78,8 @@ function compile(service: string, schema: NormalizedSchema, kind: ShapeKind): Sh
     case "struct": {
       const members = membersOf(schema).map((member) => ({
         name: member.name,
-        as: lowerFirst(member.name),
+        // S3's records have had their own name for it from the beginning, and detection rules go by it.
+        as: service === "s3" && member.name === "Bucket" ? "bucketName" : lowerFirst(member.name),
         shape: isSecret(member.name, member.schema) ? secretOf(service) : shaperOf(service, member.schema),
       }));
       return (value) => {

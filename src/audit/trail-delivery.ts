@@ -4,16 +4,22 @@
 // Who may be delivered to: a bucket of the trail's own account. AWS asks for a bucket policy that lets
 // cloudtrail.amazonaws.com in (docs/decisions/trail-buckets.md says why that is not asked here). It is looked at before each
 // delivery, since a bucket can be deleted and made again by somebody else.
+import { hash } from "node:crypto";
+import { gunzipSync } from "node:zlib";
 import { ApiError } from "../base/api-error.ts";
 import type { Clock } from "../base/clock.ts";
 import { chain } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import { MIB } from "../base/units.ts";
 import type { Database } from "../database/database.ts";
 import type { ObjectStore } from "../model/object-store.ts";
 import { deliverFile, GRACE_MS, planFiles, plannedFiles } from "./delivery.ts";
-import { deliverDigests, digestChains, digestEnd, makeDigest } from "./digest-delivery.ts";
+import { deliverDigests, digestChains, digestEnd, lastDigests, makeDigest } from "./digest-delivery.ts";
 import { type PublicKey, publicKeys, type Sealer, signingKey } from "./signing-keys.ts";
 import { allTrails, type Trail } from "./trails.ts";
+
+/** A digest names some hundred files, 300 bytes each. */
+const MOST_DIGEST_BYTES = 64 * MIB;
 
 const FIRST_RETRY_MS = 5_000;
 const LONGEST_RETRY_MS = 60 * 60 * 1000;
@@ -28,13 +34,26 @@ export interface TrailDelivery {
   publicKeys(from: Date, to: Date): Promise<PublicKey[]>;
   /**
    * Delivers all that is there, now. Never throws: failures are in the trails' status and in the log.
+   * @param options.retry  ask buckets again that have refused lately
    * @param digests  `due`: those whose interval is over; `now`: one for whatever time has passed, if only a second
    */
-  run(digests: "due" | "now"): Promise<void>;
+  run(digests: "due" | "now", options?: { readonly retry?: boolean }): Promise<void>;
+  /**
+   * The newest digests that are not in their buckets as they were delivered. All older ones are proven by the ones after
+   * them; of the newest only we know.
+   */
+  missingDigests(): Promise<MissingDigest[]>;
   /** Runs at the intervals from here on. */
   start(): void;
   /** Ends after the run under way. */
   stop(): Promise<void>;
+}
+
+export interface MissingDigest {
+  readonly arn: string;
+  readonly bucket: string;
+  readonly key: string;
+  readonly what: "not found" | "changed";
 }
 
 export interface TrailDeliveryOptions {
@@ -180,7 +199,24 @@ export function createTrailDelivery(options: TrailDeliveryOptions): TrailDeliver
     return done;
   };
 
-  const run = (digests: "due" | "now"): Promise<void> => serially(() => runAll(digests));
+  const run: TrailDelivery["run"] = (digests, { retry = false } = {}) =>
+    serially(() => {
+      if (retry) refused.clear();
+      return runAll(digests);
+    });
+
+  async function missingDigests(): Promise<MissingDigest[]> {
+    const missing: MissingDigest[] = [];
+    for (const trail of await allTrails(database.read)) {
+      for (const last of await lastDigests(database.read, trail.id)) {
+        const { bucket, key } = last;
+        const there = await readObject(objects, bucket, key);
+        if (there === undefined) missing.push({ arn: trail.arn, bucket, key, what: "not found" });
+        else if (!isDigest(there, last)) missing.push({ arn: trail.arn, bucket, key, what: "changed" });
+      }
+    }
+    return missing;
+  }
 
   const schedule = async (): Promise<void> => {
     if (stopped) return;
@@ -218,6 +254,7 @@ export function createTrailDelivery(options: TrailDeliveryOptions): TrailDeliver
     refusalOf,
     publicKeys: (from, to) => publicKeys(database.read, from, to),
     run,
+    missingDigests,
     start() {
       void schedule();
     },
@@ -227,6 +264,32 @@ export function createTrailDelivery(options: TrailDeliveryOptions): TrailDeliver
       await running;
     },
   };
+}
+
+async function readObject(
+  objects: ObjectStore,
+  bucket: string,
+  key: string,
+): Promise<{ readonly bytes: Buffer; readonly signature: string | undefined } | undefined> {
+  const object = await objects.get(bucket, key);
+  if (object === undefined) return undefined;
+  const parts: Buffer[] = [];
+  for await (const part of object.body as AsyncIterable<Buffer>) parts.push(part);
+  return { bytes: Buffer.concat(parts), signature: object.metadata.signature };
+}
+
+function isDigest(
+  { bytes, signature }: { readonly bytes: Buffer; readonly signature: string | undefined },
+  last: { readonly hash: string; readonly signature: string },
+): boolean {
+  try {
+    return (
+      hash("sha256", gunzipSync(bytes, { maxOutputLength: MOST_DIGEST_BYTES })) === last.hash &&
+      signature === last.signature
+    );
+  } catch {
+    return false;
+  }
 }
 
 const wholeSecond = (at: Date): Date => new Date(Math.floor(at.getTime() / 1000) * 1000);

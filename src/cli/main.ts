@@ -130,6 +130,38 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong words, 3 no server answers.`,
     (await import("./commands/account.ts")).list(options),
   );
 
+  command("history <image>", "an image's life: who made it, changed, shared, launched, copied it").action(
+    async (image, options) => (await import("./commands/history.ts")).history(image, options),
+  );
+  const audit = ingot.command("audit").description("every call's record: found, and proven unaltered");
+  const auditCommand = (words: string, description: string): Command =>
+    audit
+      .command(words)
+      .description(description)
+      .option("--data <dir>", "the server's data directory")
+      .option("--json", "one JSON document on stdout");
+  auditCommand("find", "events that meet every condition, newest first")
+    .option("--name <event>", "such as RunInstances")
+    .option("--source <service>", "such as ec2")
+    .option("--user <name>", "a user's or a session's name")
+    .option("--key <id>", "access key")
+    .option("--resource <name>", "an id, a name or an ARN")
+    .option("--type <type>", "such as AWS::EC2::Ami")
+    .option("--id <event id>")
+    .option("--region <region>", "of one Region only")
+    .option("--reads", "only what changed nothing")
+    .option("--writes", "only what changes something")
+    .option("--since <time>", "2026-11-24, 2026-11-24T08:00Z, 90m, 3d")
+    .option("--until <time>")
+    .option("-n, --limit <number>", "at most so many", positiveInteger, 100)
+    .action(async (options) => (await import("./commands/audit.ts")).find(options));
+  auditCommand("verify", "whether the events are as they were written; for the operator")
+    .option("--digest <file>", "hold them against a trail's digest that was kept elsewhere")
+    .action(async (options) => (await import("./commands/audit.ts")).verify(options));
+  auditCommand("deliver", "deliver what trails owe now; for the operator")
+    .option("--digests", "and a digest of the time since the last one")
+    .action(async (options) => (await import("./commands/audit.ts")).deliver(options));
+
   const store = ingot.command("store").description("what the block store holds, and its upkeep; for the operator");
   const storeCommand = (words: string, description: string): Command =>
     store

@@ -1,4 +1,5 @@
 import { createAccount, listAccounts } from "./accounts.ts";
+import { deliverTrails, findEvents, getImageHistory, verifyEvents } from "./audit.ts";
 
 import {
   collectStore,
@@ -15,7 +16,11 @@ export const ingotOperations = {
   CreateAccount: createAccount,
   DescribeStoreTasks: describeStoreTasks,
   GetStoreUsage: getStoreUsage,
+  DeliverTrails: deliverTrails,
+  FindEvents: findEvents,
+  GetImageHistory: getImageHistory,
   ListAccounts: listAccounts,
+  VerifyEvents: verifyEvents,
   RebuildStoreIndex: rebuildStoreIndex,
   ScrubStore: scrubStore,
   StopStoreTask: stopStoreTask,

@@ -125,3 +125,117 @@ export const ListImageAccessResponse$ = structure(
 );
 /** Who can launch or copy an image of the caller's account. */
 export const ListImageAccess$ = operationShape("ListImageAccess", ListImageAccessRequest$, ListImageAccessResponse$);
+
+// Audit, beyond CloudTrail
+
+export const FoundResource$ = structure("FoundResource", { ResourceType: text, ResourceName: text, Arn: text }, {});
+export const FoundEvent$ = structure(
+  "FoundEvent",
+  {
+    EventId: text,
+    EventName: text,
+    EventSource: text,
+    EventTime: timestamp,
+    Region: text,
+    ReadOnly: bool,
+    Resources: listOf(FoundResource$),
+    /** The CloudTrail record, JSON text. */
+    Record: text,
+  },
+  { UserName: text, AccessKeyId: text },
+);
+export const FindEventsRequest$ = structure(
+  "FindEventsRequest",
+  {},
+  {
+    /** Default: all Regions. */
+    Region: text,
+    /** `Management` or `Data`. Default: both. */
+    Category: text,
+    EventId: text,
+    EventName: text,
+    EventSource: text,
+    ReadOnly: bool,
+    UserName: text,
+    AccessKeyId: text,
+    ResourceType: text,
+    /** An id, a name or an ARN. */
+    ResourceName: text,
+    /** Both inclusive. */
+    StartTime: timestamp,
+    EndTime: timestamp,
+    MaxResults: integer,
+    NextToken: text,
+  },
+);
+export const FindEventsResponse$ = structure(
+  "FindEventsResponse",
+  { Events: listOf(FoundEvent$) },
+  { NextToken: text },
+);
+/** Events of the caller's account that meet every condition, newest first, however old. */
+export const FindEvents$ = operationShape("FindEvents", FindEventsRequest$, FindEventsResponse$);
+
+export const HistoryEntry$ = structure(
+  "HistoryEntry",
+  {
+    Time: timestamp,
+    /** How often, without anything else in between. */
+    Times: integer,
+    EventId: text,
+    EventName: text,
+    Region: text,
+    /** `alice`, `builder/i-0123…`, `root`. */
+    Who: text,
+    AccountId: text,
+    SourceIpAddress: text,
+    /** The rest of a sentence that begins with who. */
+    Did: text,
+  },
+  /** `Until`: of the last of several. `ErrorCode`: it was tried, and refused. */
+  { Until: timestamp, ErrorCode: text },
+);
+export const GetImageHistoryRequest$ = structure("GetImageHistoryRequest", { ImageId: text }, {});
+export const GetImageHistoryResponse$ = structure(
+  "GetImageHistoryResponse",
+  /** Oldest first. `Truncated`: the oldest are left out. */
+  { ImageId: text, Entries: listOf(HistoryEntry$), Truncated: bool },
+  {},
+);
+/** An image's life as the caller's account has seen it: who made it, changed, shared, launched, copied it. */
+export const GetImageHistory$ = operationShape("GetImageHistory", GetImageHistoryRequest$, GetImageHistoryResponse$);
+
+export const EventDamage$ = structure("EventDamage", { Sequence: integer, What: text }, {});
+export const MissingDigest$ = structure("MissingDigest", { TrailArn: text, Bucket: text, Key: text, What: text }, {});
+export const VerifyEventsRequest$ = structure(
+  "VerifyEventsRequest",
+  {},
+  /** A place in the chain that was noted earlier, such as a digest's `ingotAuditChain`. */
+  { Sequence: integer, Hash: text },
+);
+export const VerifyEventsResponse$ = structure(
+  "VerifyEventsResponse",
+  {
+    Events: integer,
+    First: integer,
+    HeadSequence: integer,
+    HeadHash: text,
+    /** Empty: the events are as they were written. */
+    Damage: listOf(EventDamage$),
+    /** The newest digest of a trail, which no other digest would miss. */
+    MissingDigests: listOf(MissingDigest$),
+  },
+  {},
+);
+/** Hashes the event table anew. Operator only. */
+export const VerifyEvents$ = operationShape("VerifyEvents", VerifyEventsRequest$, VerifyEventsResponse$);
+
+export const DeliverTrailsRequest$ = structure(
+  "DeliverTrailsRequest",
+  {},
+  /** Digests too, for whatever time has passed since the last ones. */
+  { Digests: bool },
+);
+export const DeliverTrailsResponse$ = structure("DeliverTrailsResponse", {}, {});
+/** Delivers what trails owe now instead of at the next interval. Operator only. */
+export const DeliverTrails$ = operationShape("DeliverTrails", DeliverTrailsRequest$, DeliverTrailsResponse$);
