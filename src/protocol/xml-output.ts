@@ -6,7 +6,7 @@
 //   map         <map><entry><key>…</key><value>…</value></entry></map>
 
 import { NormalizedSchema } from "@smithy/core/schema";
-import type { $SchemaRef } from "@smithy/types";
+import type { $SchemaRef, SchemaTraitsObject } from "@smithy/types";
 import { writeBase64 } from "./scalars.ts";
 import { kindOf, membersOf } from "./schema.ts";
 
@@ -96,25 +96,21 @@ export function outputWriters(style: XmlStyle): (output: $SchemaRef) => WriteUnk
     interface Field {
       readonly name: string;
       readonly schema: NormalizedSchema;
-      readonly open: string;
+      /** Where the element has attributes, they are the value's. */
+      readonly open: string | ((value: unknown) => string);
       readonly close: string;
       write: WriteUnknown | undefined;
     }
     const fields: Field[] = membersOf(schema)
-      // What travels in headers (S3) is not in the document.
+      // What travels in headers (S3) is not in the document, and attributes are in their parent's tag.
       .filter(({ traits }) => traits.httpHeader === undefined && traits.httpPrefixHeaders === undefined)
-      .map((member) => {
-        const tag = member.traits.xmlName ?? member.name;
-        if (member.traits.xmlFlattened && kindOf(member.schema) === "list") {
-          return {
-            name: member.name,
-            schema: member.schema,
-            open: "",
-            close: "",
-            write: compileList(member.schema, tag),
-          };
+      .filter(({ traits }) => !traits.xmlAttribute)
+      .map(({ name, schema: of, traits }) => {
+        const tag = traits.xmlName ?? name;
+        if (traits.xmlFlattened && kindOf(of) === "list") {
+          return { name, schema: of, open: "", close: "", write: compileList(of, tag) };
         }
-        return { name: member.name, schema: member.schema, open: `<${tag}>`, close: `</${tag}>`, write: undefined };
+        return { name, schema: of, open: openTag(tag, of, traits), close: `</${tag}>`, write: undefined };
       });
     const writeStruct = (struct: Readonly<Record<string, unknown>>): string => {
       let out = "";
@@ -124,7 +120,7 @@ export function outputWriters(style: XmlStyle): (output: $SchemaRef) => WriteUnk
         // Compiled when first met, so that a structure may contain itself.
         field.write ??= compile(field.schema);
         const content = field.write(value);
-        out += field.open + content + field.close;
+        out += (typeof field.open === "string" ? field.open : field.open(value)) + content + field.close;
       }
       return out;
     };
@@ -134,4 +130,23 @@ export function outputWriters(style: XmlStyle): (output: $SchemaRef) => WriteUnk
   }
 
   return (output) => compileStruct(NormalizedSchema.of(output));
+}
+
+function openTag(
+  tag: string,
+  schema: NormalizedSchema,
+  traits: SchemaTraitsObject,
+): string | ((value: unknown) => string) {
+  const [prefix, uri] = traits.xmlNamespace ?? [];
+  const start = uri === undefined ? `<${tag}` : `<${tag} xmlns${prefix === undefined ? "" : `:${prefix}`}="${uri}"`;
+  const attributes =
+    kindOf(schema) === "struct" ? membersOf(schema).filter((member) => member.traits.xmlAttribute) : [];
+  if (attributes.length === 0) return `${start}>`;
+  const write = (struct: Readonly<Record<string, unknown>>): string => {
+    const texts = attributes
+      .filter(({ name }) => struct[name] !== undefined && struct[name] !== null)
+      .map((member) => ` ${member.traits.xmlName ?? member.name}="${escapeXml(String(struct[member.name]))}"`);
+    return `${start}${texts.join("")}>`;
+  };
+  return write satisfies Write as WriteUnknown;
 }

@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { pipeline } from "node:stream/promises";
+import { ApiError } from "../base/api-error.ts";
 import { chain, systemCode } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { MIB } from "../base/units.ts";
@@ -153,6 +154,7 @@ async function send(response: WireResponse, incoming: IncomingMessage, outgoing:
   const { status, headers, body, stream } = response;
   if (stream !== undefined && incoming.method !== "HEAD") {
     outgoing.writeHead(status, headers);
+    outgoing.setTimeout(IDLE_STREAM_MS, () => outgoing.destroy());
     try {
       await pipeline(stream, outgoing);
     } catch (error) {
@@ -183,16 +185,16 @@ function lingerThenHangUp(incoming: IncomingMessage): void {
 
 const asksFirst = (incoming: IncomingMessage): boolean => /^100-continue$/i.test(incoming.headers.expect ?? "");
 
-/** The body in pieces, asked for when first read. @throws Error when the client hangs up or falls silent */
+/** The body in pieces, asked for when first read. @throws ApiError `IncompleteBody` when the client hangs up or falls silent */
 async function* bodyAsItComes(incoming: IncomingMessage, outgoing: ServerResponse): AsyncGenerator<Buffer> {
   if (asksFirst(incoming)) outgoing.writeContinue();
-  const silent = () => incoming.destroy(new Error("the client sent nothing for too long"));
-  incoming.setTimeout(IDLE_STREAM_MS, silent);
+  incoming.setTimeout(IDLE_STREAM_MS, () => incoming.destroy(new Error("the client sent nothing for too long")));
   try {
     yield* incoming.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
+  } catch (cause) {
+    throw new ApiError("IncompleteBody", "The request body terminated unexpectedly", { cause });
   } finally {
     incoming.setTimeout(0);
-    incoming.socket.removeListener("timeout", silent);
   }
 }
 

@@ -7,6 +7,7 @@
 // Nothing else authorises, nothing else audits. What a client sees first when several things are wrong follows from this
 // order: who it is, what it asks for, how it asks, whether it may, whether it can be done.
 import { randomUUID } from "node:crypto";
+import { Readable } from "node:stream";
 import type { OpenCall } from "../audit/trail.ts";
 import { ApiError, type ErrorCode } from "../base/api-error.ts";
 import type { Clock } from "../base/clock.ts";
@@ -184,7 +185,12 @@ export function createPipeline(parts: PipelineParts): Answering {
       await parts.audit.close(entry, failure(refused));
       throw new Recorded(refused, error);
     }
-    await parts.audit.close(entry, { kind: "success", output: (output ?? undefined) as object | undefined });
+    try {
+      await parts.audit.close(entry, { kind: "success", output: (output ?? undefined) as object | undefined });
+    } catch (error) {
+      discard(output);
+      throw error;
+    }
     return output;
   }
 
@@ -259,6 +265,11 @@ export function createPipeline(parts: PipelineParts): Answering {
       parts.log.error({ requestId: call.requestId, error: chain(error) }, "could not record a refused call");
     }
   }
+}
+
+/** An answer that nobody will read: what it holds open is closed. */
+function discard(output: unknown): void {
+  for (const value of Object.values(output ?? {})) if (value instanceof Readable) value.destroy();
 }
 
 /** Who calls, and the body where it is still to be read. */
