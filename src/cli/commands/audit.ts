@@ -2,7 +2,8 @@
 
 import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
-import { DeliverTrails$, FindEvents$, VerifyEvents$ } from "../../services/ingot/schema.ts";
+import { DeliverTrails$, FindEvents$, type FoundEvent$, VerifyEvents$ } from "../../services/ingot/schema.ts";
+import type { Of } from "../../services/ingot/shapes.ts";
 import { ingotClient } from "../clients/ingot.ts";
 import { CliError, EXIT } from "../failure.ts";
 import { table } from "../output.ts";
@@ -70,7 +71,7 @@ export async function find(options: FindOptions): Promise<void> {
   const until = options.until === undefined ? undefined : timeOf(options.until, now);
   const { connection, output } = openSession(options);
   const client = ingotClient(connection);
-  const found = [];
+  const found: Of<typeof FoundEvent$>[] = [];
   let token: string | undefined;
   do {
     const { Events, NextToken } = await client.send(FindEvents$, {
