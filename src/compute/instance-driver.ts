@@ -141,7 +141,9 @@ export class InstanceDriver {
         if (task !== undefined) await task();
         else if (target !== null) {
           this.#target = null;
-          await this.#step(target);
+          if (this.#isSettled(target)) continue;
+          const now = await this.#asOfNow(target);
+          if (now !== null) await this.#step(now);
         } else break;
       }
     } catch (error) {
@@ -152,6 +154,32 @@ export class InstanceDriver {
     } finally {
       this.#busy = false;
     }
+  }
+
+  /** Nothing to do, as far as these rows tell: by far the most frequent case, and free. */
+  #isSettled({ instance, volumes }: InstanceTarget): boolean {
+    const machine = this.#machine?.state().kind ?? null;
+    if (instance.desired === "stopped") return instance.state === "stopped" && machine === null;
+    return (
+      instance.desired === "running" &&
+      instance.state === "running" &&
+      (machine === "running" || machine === "panicked") &&
+      instance.reboots_asked === instance.reboots_done &&
+      volumes.every((volume) => volume.attachment === "attached")
+    );
+  }
+
+  /**
+   * The rows, read again. Those that came may have been read while the step before was still at work: done once more, a
+   * reboot would be a second reboot.
+   */
+  async #asOfNow({ nic }: InstanceTarget): Promise<InstanceTarget | null> {
+    const db = this.#parts.database.read;
+    const instance = (await db.selectFrom("instances").selectAll().where("id", "=", this.id).executeTakeFirst()) as
+      | Instance
+      | undefined;
+    if (instance === undefined || instance.state === "terminated") return null;
+    return { instance, volumes: await volumesOfInstance(db, this.id), nic };
   }
 
   #step(target: InstanceTarget): Promise<void> {
