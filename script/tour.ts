@@ -180,8 +180,11 @@ async function tour(): Promise<void> {
     claim("now they do, by private address", / 0% packet loss/.test(answer.stdout), answer);
   });
 
-  await stage.step(6, "Stop, start, reboot, terminate", async () => {
+  await stage.step(6, "Terminate, stop, start, reboot", async () => {
     const [changing = {}, ending = {}] = three;
+    const volumes = (ending.BlockDeviceMappings ?? []).map(({ Ebs }) => Ebs?.VolumeId ?? "");
+    await stage.ingot("terminate", ending.InstanceId ?? "", first.InstanceId ?? "", second.InstanceId ?? "", "--wait");
+    await stage.awsRefused("InvalidVolume.NotFound", "ec2", "describe-volumes", "--volume-ids", ...volumes);
     const id = changing.InstanceId ?? "";
     const before = await bootId(changing);
     await stage.ingot("stop-instance", id, "--wait");
@@ -207,9 +210,6 @@ async function tour(): Promise<void> {
       console.Output.includes("Linux version"),
       console.Output.slice(0, 200),
     );
-    const volumes = (ending.BlockDeviceMappings ?? []).map(({ Ebs }) => Ebs?.VolumeId ?? "");
-    await stage.ingot("terminate", ending.InstanceId ?? "", second.InstanceId ?? "", "--wait");
-    await stage.awsRefused("InvalidVolume.NotFound", "ec2", "describe-volumes", "--volume-ids", ...volumes);
   });
 
   await stage.step(7, "Share the image with a second account, not with a third", async () => {
@@ -295,7 +295,12 @@ async function tour(): Promise<void> {
     const before = await bootId(survivor);
     await stage.ingot("stop");
     await stage.serverEnded();
-    claim("without a server the guests run on", (await bootId(survivor)) === before);
+    const alone = JSON.parse(await stage.ingot("status", "--json")) as {
+      server: unknown;
+      processes: { name: string }[];
+    };
+    const runsOn = alone.processes.some(({ name }) => name === survivor.InstanceId);
+    claim("without a server the guests run on", alone.server === null && runsOn, alone);
     await stage.serve();
     const [found = {}] = await describe(survivor.InstanceId ?? "");
     claim("the new server finds them running", found.State?.Name === "running", found.State);
@@ -363,6 +368,9 @@ async function settled(id: string): Promise<Image> {
   }
 }
 
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.on(signal, () => void stage.clear().finally(() => process.exit(130)));
+}
 const started = performance.now();
 try {
   await tour();
