@@ -179,6 +179,11 @@ export class InstanceDriver {
       | Instance
       | undefined;
     if (instance === undefined || instance.state === "terminated") return null;
+    // Its place on the network has changed since: another look brings the new one.
+    if (instance.state === "pending" && nic?.publicIp !== instance.public_ip) {
+      this.#poke();
+      return null;
+    }
     return { instance, volumes: await volumesOfInstance(db, this.id), nic };
   }
 
