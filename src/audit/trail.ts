@@ -1,8 +1,11 @@
 // The audit trail: every call through the door leaves a record, whatever happens to it or to us.
 //
-//   write   open: intent in the journal, synced ─► the action runs ─► close: outcome in the journal ─► batch into the chain
-//   read    open: nothing                       ─► the action runs ─► close: record in the journal  ─► batch into the chain
+//   write   begin: intent in the journal, sync under way ─► it is authorised ─► commit: the sync is awaited ─► the action runs
+//           ─► close: outcome in the journal ─► batch into the chain
+//   read    begin, commit: nothing ─► the action runs ─► close: record in the journal ─► batch into the chain
 //   refused before anybody is proven: `recordRefusal`
+//
+// The disk works while the call is looked up and authorised: what a write waits for is what then is left of the sync.
 //
 // An intent whose outcome never came (kill, power cut) becomes a record at the next start, which says so. What cannot be
 // journalled refuses the call. Look-ups flush first, so a caller finds its own calls at once.
@@ -82,7 +85,14 @@ export interface Refusal extends RefusedCall {
 }
 
 export interface AuditTrail {
-  /** Resolves, for a write, when the intent is on the disk: only then may the action run. @throws when it cannot be kept */
+  /** Opens an entry. For a write, its intent is in the journal and on its way to the disk. @throws when it cannot be kept */
+  begin(call: ArrivedCall): OpenEntry;
+  /**
+   * Says what the call names. Resolves, for a write, when the intent is on the disk: only then may the action run.
+   * @throws when it cannot be kept
+   */
+  commit(entry: OpenEntry, named: Pick<OpenCall, "resources" | "recipients">): Promise<OpenEntry>;
+  /** `begin` and `commit`. */
   open(call: OpenCall): Promise<OpenEntry>;
   /**
    * Ends an entry. For a read it must resolve before the answer goes out.
@@ -115,8 +125,9 @@ export interface AuditOptions {
   readonly keepDays?: number;
 }
 
-/** Lines of the journal. `o`: opened, `c`: closed, `r`: both at once. */
+/** Lines of the journal. `o`: opened, `a`: what an open one names, `c`: closed, `r`: opened and closed at once. */
 type Line =
+  | { readonly a: string; readonly resources: readonly Resource[]; readonly recipients: readonly string[] }
   | { readonly o: StoredCall; readonly resources: readonly Resource[]; readonly recipients: readonly string[] }
   | { readonly c: string; readonly ending: Ending }
   | { readonly r: StoredCall; readonly ending: Ending };
@@ -135,6 +146,8 @@ export function createAuditTrail(database: Database, options: AuditOptions): Aud
   const { clock, log } = options;
   const journal = openJournal(options.directory, log);
   const opened = new Map<string, OpenEntry>();
+  /** Syncs of intents that are not committed yet. */
+  const syncs = new Map<string, Promise<void>>();
   let waiting: Finished[] = [];
   let timer: NodeJS.Timeout | null = null;
   let flushing: Promise<void> | null = null;
@@ -205,7 +218,7 @@ export function createAuditTrail(database: Database, options: AuditOptions): Aud
     recipients: entry.recipients,
   });
 
-  const entryOf = (call: OpenCall): OpenEntry => ({
+  const entryOf = (call: ArrivedCall & Partial<Pick<OpenCall, "resources" | "recipients">>): OpenEntry => ({
     call: callOf(call),
     operation: call.operation,
     resources: call.resources ?? [],
@@ -213,24 +226,44 @@ export function createAuditTrail(database: Database, options: AuditOptions): Aud
   });
 
   const trail: AuditTrail = {
-    async open(call) {
+    begin(call) {
       const entry = entryOf(call);
       if (call.readOnly) return entry;
       append(openLine(entry));
       opened.set(call.eventId, entry);
+      const sync = journal.sync();
+      // Whoever commits is told; a call that is refused before does not care.
+      sync.catch(() => {});
+      syncs.set(call.eventId, sync);
+      return entry;
+    },
+
+    async commit(begun, { resources = [], recipients = [] }) {
+      const entry: OpenEntry = { ...begun, resources, recipients };
+      const { eventId } = entry.call;
+      const sync = syncs.get(eventId);
+      if (sync === undefined) return entry;
       try {
-        await journal.sync();
+        if (resources.length > 0 || recipients.length > 0) append({ a: eventId, resources, recipients });
+        opened.set(eventId, entry);
+        await sync;
       } catch (error) {
-        opened.delete(call.eventId);
+        opened.delete(eventId);
         const message = "The call was refused: its audit entry could not be kept.";
         finish(entry.call, endingOf(entry, { kind: "error", code: "ServiceUnavailable", httpStatus: 503, message }));
         throw error;
+      } finally {
+        syncs.delete(eventId);
       }
       return entry;
     },
 
+    open: async (call) => trail.commit(trail.begin(call), call),
+
     async close(entry, outcome) {
       const ending = endingOf(entry, outcome);
+      // Refused before it was committed.
+      syncs.delete(entry.call.eventId);
       if (opened.delete(entry.call.eventId)) {
         // The effect is there: the record goes to the database even if the journal is full.
         finish(entry.call, ending);
@@ -356,7 +389,11 @@ function finishedOf(lines: readonly unknown[]): Finished[] {
   // Written by `append` and proven by their checksums.
   for (const line of lines as readonly Line[]) {
     if ("o" in line) intents.set(line.o.eventId, line);
-    else if ("r" in line) finished.push({ call: restored(line.r), ending: line.ending });
+    else if ("a" in line) {
+      const intent = intents.get(line.a);
+      if (intent !== undefined)
+        intents.set(line.a, { ...intent, resources: line.resources, recipients: line.recipients });
+    } else if ("r" in line) finished.push({ call: restored(line.r), ending: line.ending });
     else {
       const intent = intents.get(line.c);
       intents.delete(line.c);

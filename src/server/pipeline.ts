@@ -151,7 +151,9 @@ export function createPipeline(parts: PipelineParts): Answering {
   ): Promise<unknown> {
     let resolved: Resolution;
     let grant: Grant;
-    let audited = opening;
+    // A write's intent goes to the disk while the call is looked up and authorised. What can't be recorded is not done.
+    const begun = parts.audit.begin(opening);
+    let named: Pick<OpenCall, "resources" | "recipients"> = {};
     try {
       const shared = requestKeys({
         now: request.time,
@@ -161,8 +163,7 @@ export function createPipeline(parts: PipelineParts): Answering {
         secure: false,
       });
       resolved = await resolve(ctx, operation, input, shared);
-      audited = {
-        ...opening,
+      named = {
         resources: resolved.resources ?? auditedResources(resolved.checks, ctx.caller.accountId),
         ...(resolved.recipients === undefined ? {} : { recipients: resolved.recipients }),
       };
@@ -172,11 +173,10 @@ export function createPipeline(parts: PipelineParts): Answering {
       }
     } catch (error) {
       const refused = told(error, request);
-      await parts.audit.record(audited, failure(refused));
+      await parts.audit.close({ ...begun, ...named }, failure(refused));
       throw new Recorded(refused, error);
     }
-    // What can't be recorded is not done.
-    const entry = await parts.audit.open(audited);
+    const entry = await parts.audit.commit(begun, named);
     let output: unknown;
     try {
       output = await operation.run(ctx, input as never, resolved as never, grant);
@@ -322,6 +322,9 @@ function serviceOf(parsed: ReturnType<typeof parseSignature>, request: WireReque
     const named = SERVICES.find((service) => service === parsed.service);
     if (named !== undefined) return named;
   }
+  // STS has calls that nobody signs.
+  if (request.method === "POST" && /(^|&)Version=2011-06-15(&|$)/.test(request.body.toString("latin1", 0, 4096)))
+    return "sts";
   const target = request.headers["x-amz-target"] ?? "";
   if (target.startsWith("AmazonSSM")) return "ssm";
   if (target.startsWith("AWSOrganizations")) return "organizations";
@@ -335,9 +338,11 @@ function serviceOf(parsed: ReturnType<typeof parseSignature>, request: WireReque
 
 /** IAM, STS and Organizations are the same everywhere; all else belongs to the Region that the call was signed for. */
 function regionOf(parsed: ParsedSignature, service: ServiceName): Region {
+  // Their events are us-east-1's, wherever the client believes to be.
+  if (service === "iam" || service === "organizations") return DEFAULT_REGION;
   if (isRegion(parsed.region)) return parsed.region;
   // S3's clients may sign for a Region of their own making when the endpoint is not Amazon's.
-  if (service === "iam" || service === "sts" || service === "organizations" || service === "s3") return DEFAULT_REGION;
+  if (service === "sts" || service === "s3") return DEFAULT_REGION;
   throw new ApiError(
     service === "ec2" ? "AuthFailure" : "UnrecognizedClientException",
     `'${parsed.region}' is not a Region: sign for one that DescribeRegions names.`,

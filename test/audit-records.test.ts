@@ -1,0 +1,119 @@
+// The record of every action of the operations table, made of synthetic requests and answers that fill every member.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { NormalizedSchema } from "@smithy/core/schema";
+import { alice } from "../src/audit/example.fixture.ts";
+import { callOf, eventsOf, responseOf } from "../src/audit/record.ts";
+import { isSecret } from "../src/audit/secrets.ts";
+import { kindOf, membersOf, operationOf } from "../src/protocol/schema.ts";
+import { OPERATIONS } from "../src/server/operations.ts";
+
+const SECRET = "THIS-IS-A-SECRET";
+const PLAIN = "plain text";
+/** Shapes contain themselves. */
+const MOST_DEPTH = 6;
+
+/** A value that has everything the schema has. */
+function filled(schema: NormalizedSchema, depth = 0, hidden = false): unknown {
+  if (schema.isUnitSchema()) return {};
+  switch (kindOf(schema)) {
+    case "struct": {
+      if (depth > MOST_DEPTH) return {};
+      const members = membersOf(schema).map((member) => [
+        member.name,
+        // The public half of a key pair is bytes, and none of anybody's secrets.
+        member.name === "PublicKeyMaterial"
+          ? Buffer.from(PLAIN)
+          : filled(member.schema, depth + 1, hidden || isSecret(member.name, member.schema)),
+      ]);
+      return Object.fromEntries(members);
+    }
+    case "list":
+      return depth > MOST_DEPTH ? [] : [filled(schema.getValueSchema(), depth + 1, hidden)];
+    case "map":
+      return depth > MOST_DEPTH ? {} : { name: filled(schema.getValueSchema(), depth + 1, hidden) };
+    case "string":
+      return hidden ? SECRET : PLAIN;
+    case "number":
+      return 1;
+    case "boolean":
+      return true;
+    case "timestamp":
+      return new Date("2026-11-24T08:00:00Z");
+    case "blob":
+      return Buffer.from(SECRET);
+  }
+}
+
+/** Fields of every record, and their types. */
+const REQUIRED: Readonly<Record<string, string>> = {
+  eventVersion: "string",
+  userIdentity: "object",
+  eventTime: "string",
+  eventSource: "string",
+  eventName: "string",
+  awsRegion: "string",
+  sourceIPAddress: "string",
+  userAgent: "string",
+  requestID: "string",
+  eventID: "string",
+  readOnly: "boolean",
+  eventType: "string",
+  managementEvent: "boolean",
+  recipientAccountId: "string",
+  eventCategory: "string",
+};
+
+/** EC2's newer actions are recorded as XML turned into JSON, S3's with the names of its headers and query. */
+const isName = (service: string, name: string): boolean =>
+  /^_?[a-z][A-Za-z0-9]*$/.test(name) ||
+  (service === "ec2" && /^[A-Z][A-Za-z0-9]+$/.test(name)) ||
+  (service === "s3" && /^(Host|[a-z][a-zA-Z0-9-]*|[A-Z][A-Za-z0-9]+)$/.test(name));
+
+for (const [service, operations] of Object.entries(OPERATIONS)) {
+  for (const [name, operation] of Object.entries(operations)) {
+    test(`${service}:${name}`, () => {
+      const schema = operationOf<object, object>(operation.schema);
+      const input = filled(NormalizedSchema.of(schema.input)) as object;
+      const output = filled(NormalizedSchema.of(schema.output)) as object;
+      const call = callOf({
+        eventId: "00000000-0000-4000-8000-000000000001",
+        time: new Date("2026-11-24T08:00:00Z"),
+        service,
+        action: schema.name,
+        readOnly: operation.access === "read",
+        region: "us-east-1",
+        sourceIp: "127.0.0.1",
+        userAgent: "test",
+        requestId: "00000000-0000-4000-8000-000000000002",
+        caller: alice,
+        operation: schema,
+        input,
+      });
+      const events = eventsOf(call, {
+        response: responseOf(call, schema, output),
+        resources: [],
+        recipients: ["222222222222"],
+      });
+      assert.equal(events.length, 2);
+      for (const { body } of events) {
+        const record = JSON.parse(body) as Record<string, unknown>;
+        for (const [field, type] of Object.entries(REQUIRED)) assert.equal(typeof record[field], type, field);
+        assert.equal(record.eventVersion, "1.11");
+        assert.equal(record.eventName, name);
+        assert.equal(record.eventSource, `${service}.amazonaws.com`);
+        assert.equal(record.eventTime, "2026-11-24T08:00:00Z");
+        for (const part of ["requestParameters", "responseElements"]) {
+          const value = record[part];
+          assert.ok(typeof value === "object", part);
+          for (const member of Object.keys(value ?? {})) assert.ok(isName(service, member), `${part}.${member}`);
+        }
+        if (operation.access === "read") assert.equal(record.responseElements, null);
+        assert.ok(!body.includes(SECRET), "a secret");
+        assert.ok(!body.includes(Buffer.from(SECRET).toString("base64")), "a secret's bytes");
+      }
+      // Whoever's resource it was sees nothing of the caller's request but that resource's name.
+      assert.ok(!events[1]?.body.includes(PLAIN));
+    });
+  }
+}
