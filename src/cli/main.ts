@@ -4,7 +4,7 @@
 // It speaks the AWS API over HTTP as any client does. What only this machine knows (which processes run, where the
 // administrator's keys are) it reads from the data directory.
 import { readFileSync } from "node:fs";
-import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { connect } from "./connection.ts";
 import { ROOT } from "./entries.ts";
 import { EXIT, explain } from "./failure.ts";
@@ -29,12 +29,7 @@ user's data directory) and --json (one JSON document on stdout).
 Exit codes: 0 done, 1 refused or failed, 2 wrong words, 3 no server answers.`,
     );
 
-  const command = (words: string, description: string): Command =>
-    ingot
-      .command(words)
-      .description(description)
-      .addOption(new Option("--data <dir>", "the server's data directory"))
-      .addOption(new Option("--json", "one JSON document on stdout"));
+  const command = commandsOf(ingot);
 
   ingot
     .command("serve")
@@ -115,12 +110,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong words, 3 no server answers.`,
 
   const account = ingot.command("account").description("accounts of this server, for its operator");
   const accountCommand = (words: string, description: string): Command =>
-    account
-      .command(words)
-      .description(description)
-      .option("--data <dir>", "the server's data directory")
-      .option("--database <url>", "where the server was given one")
-      .option("--json", "one JSON document on stdout");
+    commandsOf(account)(words, description).option("--database <url>", "where the server was given one");
   accountCommand("create", "make an account with an administrator")
     .option("--id <digits>", "12 digits (default: drawn)")
     .option("--name <name>", "its name", "Account")
@@ -134,12 +124,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong words, 3 no server answers.`,
     async (image, options) => (await import("./commands/history.ts")).history(image, options),
   );
   const audit = ingot.command("audit").description("every call's record: found, and proven unaltered");
-  const auditCommand = (words: string, description: string): Command =>
-    audit
-      .command(words)
-      .description(description)
-      .option("--data <dir>", "the server's data directory")
-      .option("--json", "one JSON document on stdout");
+  const auditCommand = commandsOf(audit);
   auditCommand("find", "events that meet every condition, newest first")
     .option("--name <event>", "such as RunInstances")
     .option("--source <service>", "such as ec2")
@@ -163,12 +148,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong words, 3 no server answers.`,
     .action(async (options) => (await import("./commands/audit.ts")).deliver(options));
 
   const store = ingot.command("store").description("what the block store holds, and its upkeep; for the operator");
-  const storeCommand = (words: string, description: string): Command =>
-    store
-      .command(words)
-      .description(description)
-      .option("--data <dir>", "the server's data directory")
-      .option("--json", "one JSON document on stdout");
+  const storeCommand = commandsOf(store);
   storeCommand("usage", "bytes by image and snapshot: its own, shared, freed if deleted").action(async (options) =>
     (await import("./commands/store.ts")).usage(options),
   );
@@ -185,6 +165,16 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong words, 3 no server answers.`,
     (await import("./commands/store.ts")).tasks(options),
   );
   return ingot;
+}
+
+/** Makes commands of `parent` that take what all of them take. */
+function commandsOf(parent: Command): (words: string, description: string) => Command {
+  return (words, description) =>
+    parent
+      .command(words)
+      .description(description)
+      .option("--data <dir>", "the server's data directory")
+      .option("--json", "one JSON document on stdout");
 }
 
 function positiveInteger(text: string): number {

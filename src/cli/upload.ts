@@ -75,7 +75,7 @@ export async function uploadSnapshot(
   }
 }
 
-/** Writes a snapshot's content as a sparse raw file. @throws CliError when a file of that name exists */
+/** Writes a snapshot's content as a sparse raw file, which must not exist yet. */
 export async function downloadSnapshot(
   ebs: EBSClient,
   snapshotId: string,

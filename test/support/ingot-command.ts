@@ -1,9 +1,9 @@
-// `ingot …` as a person types it, from the sources.
+// `./ingot …` as a person types it: the bundle where it is newer than the sources, as after `npm test`'s set-up, else those.
 import { spawn } from "node:child_process";
 import { dirname, join } from "node:path";
 import type { Platform } from "./platform.ts";
 
-const ENTRY = join(dirname(dirname(import.meta.dirname)), "src", "cli", "main.ts");
+const LAUNCHER = join(dirname(dirname(import.meta.dirname)), "ingot");
 
 export interface Ran {
   readonly code: number | null;
@@ -13,7 +13,7 @@ export interface Ran {
 
 /** Runs it to its end, in a world of its own: nothing of this machine's AWS or Ingot settings is seen. */
 export function ingot(words: readonly string[], environment: NodeJS.ProcessEnv = {}): Promise<Ran> {
-  const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", ENTRY, ...words], {
+  const child = spawn(LAUNCHER, words, {
     stdio: ["ignore", "pipe", "pipe"],
     env: { PATH: process.env.PATH, HOME: "/nonexistent", ...environment },
   });

@@ -1,5 +1,6 @@
 // ingot export IMAGE FILE: an image's root disk as a file.
 import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
 import { rename, rm } from "node:fs/promises";
 import { resolve } from "node:path";
 import { DescribeImagesCommand } from "@aws-sdk/client-ec2";
@@ -31,6 +32,7 @@ export async function exportImage(
   const snapshotId = root?.Ebs?.SnapshotId;
   if (snapshotId === undefined) throw new CliError(`${imageId} has no root disk`);
   const path = resolve(file);
+  if (existsSync(path)) throw new CliError(`${path} exists already: give another name`);
   const raw = format === "raw" ? path : `${path}.raw`;
   const progress = output.progress("Downloading", "bytes");
   const signal = interruption();
@@ -47,8 +49,7 @@ export async function exportImage(
     }
   } catch (error) {
     progress.failed();
-    // A file that was there before is not ours.
-    if (!(error instanceof CliError && error.message.startsWith("write "))) await rm(raw, { force: true });
+    await rm(raw, { force: true });
     throw error;
   } finally {
     if (format !== "raw") {
