@@ -221,7 +221,7 @@ const missingBody = () => new ApiError("MalformedXML", "Request body is empty");
 /** What a presigned URL carries in its query because its user can set no headers; never a checksum of what is yet to come. */
 function presignedHeaders(query: readonly [string, string][]): Record<string, string> {
   const headers: Record<string, string> = {};
-  if (!query.some(([name]) => name.toLowerCase() === "x-amz-signature")) return headers;
+  if (!query.some(([name]) => /^(x-amz-signature|AWSAccessKeyId)$/i.test(name))) return headers;
   for (const [name, value] of query) {
     const lower = name.toLowerCase();
     if (lower.startsWith("x-amz-") && (!lower.startsWith("x-amz-checksum-") || lower === "x-amz-checksum-mode")) {

@@ -11,10 +11,11 @@
 // S3 has ways of its own: a path is encoded once and never tidied, clocks may be off by a quarter of an hour, and the
 // body is not hashed here but proven while it is read (payload.ts), by what `payloadOf` says.
 //
-// Gaps, on purpose: SigV4A and signature version 2 are refused.
+// Gaps, on purpose: SigV4A is refused, and signature version 2 but for S3's presigned URLs (sigv2.ts).
 
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 import { readQuery } from "./scalars.ts";
+import { type LegacySignature, parseLegacySignature, verifyLegacySignature } from "./sigv2.ts";
 import type { WireRequest } from "./wire.ts";
 
 const ALGORITHM = "AWS4-HMAC-SHA256";
@@ -64,6 +65,8 @@ export interface ParsedSignature {
   readonly expiresSeconds: number | undefined;
   /** What the client says of the payload: a SHA-256, `UNSIGNED-PAYLOAD`, or nothing. */
   readonly contentHash: string | undefined;
+  /** S3's URL of version 2: then nothing above says anything but the key, the service and the token. */
+  readonly legacy?: LegacySignature;
 }
 
 const fault = (reason: SignatureReason, detail: string): SignatureFault => ({ kind: "fault", reason, detail });
@@ -153,11 +156,14 @@ function queryFields(pairs: readonly [string, string][]): Fields | SignatureFaul
 /** Reads the `Authorization` header, or a presigned URL's query parameters. Trusts nothing yet. */
 export function parseSignature(request: WireRequest): ParsedSignature | SignatureFault {
   const { authorization } = request.headers;
-  const presigned = /(^|&)X-Amz-(Algorithm|Signature)=/i.test(request.query);
+  const presigned = /(^|&)(X-Amz-(Algorithm|Signature)|AWSAccessKeyId)=/i.test(request.query);
   if (authorization === undefined && !presigned) return fault("missing", "Request is missing Authentication Token");
   if (authorization !== undefined && presigned) {
     return fault("malformed", "A request is signed in its header or in its query string, not in both.");
   }
+  const legacy = parseLegacySignature(request);
+  if (typeof legacy === "string") return fault("malformed", legacy);
+  if (legacy !== undefined) return fromLegacy(legacy);
   const pairs = presigned ? readQuery(request.query) : [];
   if (pairs === undefined) return fault("malformed", "The query string is not percent-encoded UTF-8.");
   const fields = authorization === undefined ? queryFields(pairs) : headerFields(authorization, request.headers);
@@ -216,6 +222,13 @@ export function parseSignature(request: WireRequest): ParsedSignature | Signatur
   };
 }
 
+const fromLegacy = (legacy: LegacySignature): ParsedSignature => ({
+  ...{ kind: "signature", accessKeyId: legacy.accessKeyId, sessionToken: legacy.sessionToken, legacy },
+  // Version 2 names neither; it was never used beyond S3 and Amazon's first Region.
+  ...{ service: "s3", region: "us-east-1", date: "", timestamp: "", signedAt: legacy.expiresAt },
+  ...{ signedHeaders: [], signature: legacy.signature, expiresSeconds: 1, contentHash: UNSIGNED_PAYLOAD },
+});
+
 /** The key that signs one day's requests to one service in one Region: four HMACs, worth keeping. */
 export interface SigningKeys {
   of(secretKey: string, date: string, region: string, service: string): Buffer;
@@ -267,6 +280,7 @@ export function verifySignature(
   now: Date,
   options: VerifyOptions,
 ): SignatureFault | undefined {
+  if (parsed.legacy !== undefined) return verifyLegacy(parsed.legacy, secretKey, request, now);
   const s3 = parsed.service === "s3";
   const timeFault = checkTime(parsed, now, s3 ? S3_MAX_SKEW_MS : MAX_SKEW_MS);
   if (timeFault !== undefined) return timeFault;
@@ -308,13 +322,24 @@ export function verifySignature(
   if (canonical === undefined) return fault("malformed", "The path or the query string is not percent-encoded UTF-8.");
   const key = options.keys.of(secretKey, parsed.date, parsed.region, parsed.service);
   const expected = signatureOf(key, parsed.timestamp, `${parsed.date}/${parsed.region}/${parsed.service}`, canonical);
-  if (!timingSafeEqual(expected, Buffer.from(parsed.signature, "hex"))) {
-    return fault(
-      "signature-mismatch",
-      "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.",
-    );
-  }
-  return undefined;
+  return timingSafeEqual(expected, Buffer.from(parsed.signature, "hex")) ? undefined : mismatch();
+}
+
+const mismatch = (): SignatureFault =>
+  fault(
+    "signature-mismatch",
+    "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.",
+  );
+
+function verifyLegacy(
+  legacy: LegacySignature,
+  secretKey: string,
+  request: WireRequest,
+  now: Date,
+): SignatureFault | undefined {
+  if (now.getTime() > legacy.expiresAt.getTime())
+    return fault("expired", `Request has expired at ${legacy.expiresAt.toISOString()}`);
+  return verifyLegacySignature(legacy, secretKey, request) ? undefined : mismatch();
 }
 
 /** What S3's clients have put under the signature for the body; undefined if nothing. */
