@@ -7,6 +7,7 @@ import { accountOfAccessKey } from "../model/identity/ids.ts";
 import type { CredentialReason } from "../protocol/auth-errors.ts";
 import { BoundedCache } from "./bounded-cache.ts";
 import type { MasterKey } from "./master-key.ts";
+import type { Organizations } from "./organizations.ts";
 import type { PrincipalRecord, Principals } from "./principals.ts";
 import { unseal } from "./seal.ts";
 import type { SessionClaims, Sessions } from "./sessions.ts";
@@ -42,9 +43,10 @@ export function createCredentialSource(parts: {
   readonly database: Database;
   readonly masterKey: MasterKey;
   readonly principals: Principals;
+  readonly organizations: Organizations;
   readonly sessions: Sessions;
 }): CredentialSource {
-  const { database, principals, sessions } = parts;
+  const { database, principals, organizations, sessions } = parts;
   const secretsKey = parts.masterKey.derive("access key secrets");
   const keys = new BoundedCache<KeptKey>(MOST_KEYS);
 
@@ -102,10 +104,16 @@ export function createCredentialSource(parts: {
       if (account === null) return UNKNOWN;
       const generation = await principals.generation(account);
       if (generation === null) return UNKNOWN;
-      if (accessKeyId.startsWith("ASIA")) return temporary(accessKeyId, sessionToken, generation, now);
       // A long-term key with a token is a client that mixes two sets of credentials.
-      if (sessionToken !== undefined) return { kind: "invalid-token" };
-      return longTerm(account, accessKeyId, generation);
+      const found = accessKeyId.startsWith("ASIA")
+        ? await temporary(accessKeyId, sessionToken, generation, now)
+        : sessionToken === undefined
+          ? await longTerm(account, accessKeyId, generation)
+          : ({ kind: "invalid-token" } as const);
+      if (found.kind !== "found") return found;
+      const standing = await organizations.of(account, generation);
+      if (standing === null) return found;
+      return { ...found, caller: { ...found.caller, organization: standing.organization } };
     },
   };
 }

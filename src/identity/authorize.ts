@@ -1,7 +1,7 @@
 // The one place that says yes. It gathers what bears on the caller, decides every check, and makes the proof that writers
 // ask for; or it words the refusal.
 import { ApiError, type ErrorCode } from "../base/api-error.ts";
-import { type AccountId, isAccountId } from "../base/ids.ts";
+import { isAccountId } from "../base/ids.ts";
 import type { ConditionKeys, Grant, ResourceCheck } from "../model/access.ts";
 import type { Caller } from "../model/identity/caller.ts";
 import type { AuthorizationMessages } from "./authorization-message.ts";
@@ -10,6 +10,7 @@ import { type Decision, evaluate, type Layer, type NamedPolicy, type PolicySet }
 import { compilePolicy } from "./policy/compile.ts";
 import { type Context, contextOf, layered } from "./policy/context.ts";
 import { splitArn } from "./policy/pattern.ts";
+import type { Organizations } from "./organizations.ts";
 import type { Principals } from "./principals.ts";
 
 /** A check that was refused, and why. */
@@ -37,13 +38,6 @@ export interface Authorizer {
   denial(service: string, caller: Caller, refusal: Refusal): ApiError;
 }
 
-/** Service control policies that limit an account, from the organization's root to the account. */
-export interface OrganizationPolicies {
-  of(account: AccountId): Promise<readonly (readonly NamedPolicy[])[]>;
-}
-
-export const noOrganization: OrganizationPolicies = { of: async () => [] };
-
 /** Everybody may ask these of himself; no policy can take it away. */
 const ALWAYS_ALLOWED: ReadonlySet<string> = new Set(["sts:getcalleridentity", "sts:getsessiontoken"]);
 
@@ -61,16 +55,16 @@ const EVERYTHING: NamedPolicy = {
 export function createAuthorizer(parts: {
   readonly principals: Principals;
   readonly messages: AuthorizationMessages;
-  readonly organization: OrganizationPolicies;
+  readonly organizations: Organizations;
 }): Authorizer {
-  const { principals, messages, organization } = parts;
+  const { principals, messages, organizations } = parts;
 
   const policiesOf = async (caller: Caller): Promise<PolicySet> => {
     const account = caller.accountId;
     const generation = await principals.generation(account);
     // Suspended or gone since the signature was checked: nothing grants.
     if (generation === null) return { identity: [], boundary: null, session: [], organization: [] };
-    const levels = await organization.of(account);
+    const levels = (await organizations.of(account, generation))?.policies ?? [];
     const limits = caller.session?.policies ?? null;
     const session: NamedPolicy[] | null =
       limits === null ? null : await principals.managed(account, limits.arns, generation);

@@ -35,7 +35,7 @@ const PRINCIPAL_TYPE = {
 } as const;
 
 export function callerKeys(caller: Caller): ConditionKeys {
-  const keys: Record<string, string> = {
+  const keys: Record<string, string | readonly string[]> = {
     "aws:PrincipalArn": principalArn(caller),
     "aws:PrincipalAccount": caller.accountId,
     "aws:PrincipalType": PRINCIPAL_TYPE[caller.kind],
@@ -44,7 +44,11 @@ export function callerKeys(caller: Caller): ConditionKeys {
   };
   if (caller.kind === "user") keys["aws:username"] = caller.userName;
   for (const tag in caller.tags) keys[`aws:PrincipalTag/${tag}`] = caller.tags[tag] ?? "";
-  const { session } = caller;
+  const { session, organization } = caller;
+  if (organization !== undefined) {
+    keys["aws:PrincipalOrgID"] = organization.id;
+    keys["aws:PrincipalOrgPaths"] = [organization.path];
+  }
   if (session !== undefined) {
     // Present for temporary credentials only, as in AWS: hence `BoolIfExists` in everybody's policies.
     keys["aws:MultiFactorAuthPresent"] = "false";

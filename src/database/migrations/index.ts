@@ -5,7 +5,8 @@ import { trails } from "./0025-trails.ts";
 import { ec2 } from "./0030-ec2.ts";
 import { ssm } from "./0040-ssm.ts";
 import { s3 } from "./0050-s3.ts";
+import { organizations } from "./0060-organizations.ts";
 import { detections } from "./0070-detections.ts";
 
 /** In order. Append only. */
-export const migrations: readonly Migration[] = [identity, audit, trails, ec2, ssm, s3, detections];
+export const migrations: readonly Migration[] = [identity, audit, trails, ec2, ssm, s3, organizations, detections];

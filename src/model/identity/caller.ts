@@ -11,8 +11,20 @@ interface CallerBase {
   readonly accessKeyId: string;
   /** `aws:PrincipalTag/*`: the user's or role's tags, overlaid by the session's. */
   readonly tags: Readonly<Record<string, string>>;
+  /** Absent for accounts that are in none. */
+  readonly organization?: CallerOrganization;
   /** Set for temporary credentials only. */
   readonly session?: CallerSession;
+}
+
+/** Where the caller's account stands in its organization. */
+export interface CallerOrganization {
+  /** `aws:PrincipalOrgID`: `o-…` */
+  readonly id: string;
+  /** `aws:PrincipalOrgPaths`: `o-…/r-…/ou-…/` */
+  readonly path: string;
+  /** ARNs of the organization and of every unit above the account. */
+  readonly memberOf: readonly string[];
 }
 
 /** Temporary credentials: what CloudTrail writes into `sessionContext`. */

@@ -1,5 +1,8 @@
 import type { Viewer } from "../../../model/image.ts";
 import type { RequestContext } from "../../context.ts";
 
-/** As whom the caller sees images. Organisations are not there yet, so no account is a member of one. */
-export const viewerOf = (ctx: RequestContext): Viewer => ({ accountId: ctx.caller.accountId });
+/** As whom the caller sees images. */
+export const viewerOf = ({ caller }: RequestContext): Viewer => ({
+  accountId: caller.accountId,
+  memberOf: caller.organization?.memberOf ?? [],
+});

@@ -31,6 +31,7 @@ import type { RequestContext } from "../../context.ts";
 import { operation } from "../../operation.ts";
 import { isSsmImage, resolveSsmImage, ssmImageCheck } from "../../ssm/resolve-image.ts";
 import { applyMappings, parseMappings, snapshotsNamed } from "../block-device-mappings.ts";
+import { viewerOf } from "../images/viewer.ts";
 import { ownerOf } from "../owner.ts";
 import { createTagsCheck, parseTagSpecifications, type TagsOnCreate } from "../tags/tag-specifications.ts";
 import { type LaunchProfile, launchProfile, passRoleCheck } from "./instance-profile.ts";
@@ -106,7 +107,7 @@ async function find(ctx: RequestContext, input: RunInstancesRequest): Promise<Fo
   const imageId: ImageId = isSsmImage(request.image)
     ? await resolveSsmImage(ctx, request.image)
     : parseId("image", request.image);
-  const image = await imageForLaunch(db, { accountId: owner.accountId }, ctx.region, imageId);
+  const image = await imageForLaunch(db, viewerOf(ctx), ctx.region, imageId);
   await mustBeAllowed(db, owner, image, ctx.now());
   const type = findInstanceType(request.type);
   if (image.architecture !== type.architecture) {
@@ -260,7 +261,7 @@ async function admitted(ctx: RequestContext, request: LaunchRequest, type: Insta
 
 /** What was found may have changed since: an image that was deregistered or unshared meanwhile is not launched. */
 async function mustStillHold(ctx: RequestContext, tx: Db, { request, image, subnet }: Found): Promise<void> {
-  await imageForLaunch(tx, { accountId: ctx.caller.accountId }, image.region, image.id);
+  await imageForLaunch(tx, viewerOf(ctx), image.region, image.id);
   if (request.privateIp === undefined) return;
   const holder = await tx
     .selectFrom("instances")
