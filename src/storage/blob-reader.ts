@@ -117,13 +117,16 @@ export class BlobReader {
    * @throws DamageError; Error with code ENOENT when the pack is gone (look up again)
    */
   loadFrame(pack: string, offset: number, bytes: number, key: number): Buffer | Promise<Buffer> {
-    const raw = this.packs.read(pack, offset, bytes);
     const domain = this.packs.domainOf(pack);
-    const decode = (frame: Buffer, id: string | null): Buffer =>
-      this.#cache.get(key) ??
-      this.#cache.put(key, (slot) => this.#decoder.decode(pack, this.#domains.get(id), offset, frame, slot));
-    if (!(raw instanceof Promise) && !(domain instanceof Promise)) return decode(raw, domain);
-    return Promise.all([raw, domain]).then(([frame, id]) => decode(frame, id));
+    const load = (id: string | null): Buffer | Promise<Buffer> => {
+      // What is read at once must be decoded at once.
+      const raw = this.packs.read(pack, offset, bytes);
+      const decode = (frame: Buffer): Buffer =>
+        this.#cache.get(key) ??
+        this.#cache.put(key, (slot) => this.#decoder.decode(pack, this.#domains.get(id), offset, frame, slot));
+      return raw instanceof Promise ? raw.then(decode) : decode(raw);
+    };
+    return domain instanceof Promise ? domain.then(load) : load(domain);
   }
 
   /** Where a blob is, after looking at new index segments if need be. @throws DamageError when no index knows it */

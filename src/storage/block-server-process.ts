@@ -14,6 +14,7 @@ import {
   type BlockServerSetup,
   socketDirectory,
 } from "./block-server-protocol.ts";
+import type { BucketLocation } from "./bucket.ts";
 import { BLOCK_SERVER } from "./entries.ts";
 import { processStartTime } from "./owner-lock.ts";
 import type { HolderId } from "./records.ts";
@@ -21,6 +22,7 @@ import type { HolderId } from "./records.ts";
 export interface BlockServerOptions {
   /** The store's. */
   readonly directory: string;
+  readonly bucket?: BucketLocation | null;
   readonly log: Log;
   readonly key?: Uint8Array | null;
   /** Decoded frames that it keeps; 96 MiB when absent. */
@@ -65,6 +67,7 @@ export function blockServer(options: BlockServerOptions): BlockServer {
     mkdirSync(sockets, { recursive: true, mode: 0o700 });
     const setup: BlockServerSetup = {
       directory,
+      bucket: options.bucket ?? null,
       socket,
       control,
       cacheBytes: options.cacheBytes ?? 96 * MIB,

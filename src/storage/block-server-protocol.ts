@@ -3,6 +3,8 @@ import { createHash } from "node:crypto";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import type { BucketLocation } from "./bucket.ts";
+
 /** A running block server of a lower version is replaced when the server starts. */
 export const BLOCK_SERVER_VERSION = 2;
 
@@ -21,6 +23,8 @@ export interface BlockServerGreeting {
 /** What it is told on its standard input, one line of JSON: a key does not belong into an argument list. */
 export interface BlockServerSetup {
   readonly directory: string;
+  /** Where packs and records are; `null`: in the directory. */
+  readonly bucket: BucketLocation | null;
   readonly socket: string;
   readonly control: string;
   readonly cacheBytes: number;

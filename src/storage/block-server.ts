@@ -12,11 +12,10 @@ import { BlobReader } from "./blob-reader.ts";
 import { BLOCK_SERVER_VERSION, type BlockServerGreeting, type BlockServerSetup } from "./block-server-protocol.ts";
 import { BootProfiles } from "./boot-profile.ts";
 import { Domains } from "./encryption.ts";
-import { folderBackend } from "./folder-backend.ts";
 import { FrameCache } from "./frame-cache.ts";
+import { openHome } from "./home.ts";
 import { NbdServer } from "./nbd-server.ts";
 import { takeOwnerLock } from "./owner-lock.ts";
-import { syncPackFiles } from "./pack-files.ts";
 import { isHolderId, readRecord, topOf } from "./records.ts";
 import { PageCache, SnapshotReader } from "./snapshot-reader.ts";
 import { openCodec } from "./zstd.ts";
@@ -41,12 +40,12 @@ async function main(): Promise<void> {
   // Two starters at once: the second leaves the field.
   takeOwnerLock(join(dirname(setup.control), "block-server.lock"));
 
-  const backend = folderBackend(setup.directory);
+  const home = openHome(setup.directory, setup.bucket);
   const index = new BlobIndex(join(setup.directory, "index"), (error) => log("error", chain(error)));
   const cache = new FrameCache(setup.cacheBytes);
   const blobs = new BlobReader({
     index,
-    packs: syncPackFiles(setup.directory),
+    packs: home.packs("sync"),
     codec: openCodec(),
     domains: new Domains(setup.directory, setup.key === null ? null : Buffer.from(setup.key, "hex")),
     cache,
@@ -59,7 +58,7 @@ async function main(): Promise<void> {
 
   const openExport = async (name: string): Promise<OpenExport | undefined> => {
     if (!isHolderId(name)) return undefined;
-    const record = await readRecord(backend, name);
+    const record = await readRecord(await home.backend(), name);
     if (record === undefined) return undefined;
     const root = { bytes: record.bytes, digest: record.digest, top: topOf(record) };
     blobs.refresh();

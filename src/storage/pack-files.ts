@@ -25,7 +25,7 @@ export const packPath = (name: string): string => `packs/${name.slice(0, 2)}/${n
 const MAX_OPEN = 128;
 
 /** The least recently opened goes first when there are too many. */
-class OpenFiles<T> {
+export class OpenFiles<T> {
   readonly #files = new Map<string, T>();
   readonly #close: (file: T) => void;
   constructor(close: (file: T) => void) {
@@ -44,8 +44,11 @@ class OpenFiles<T> {
     return file;
   }
   keepOnly(names: ReadonlySet<string>): void {
+    this.keepOnlyWhere((name) => names.has(name));
+  }
+  keepOnlyWhere(keep: (name: string) => boolean): void {
     for (const [name, file] of this.#files) {
-      if (names.has(name)) continue;
+      if (keep(name)) continue;
       this.#files.delete(name);
       this.#close(file);
     }
@@ -57,7 +60,7 @@ class OpenFiles<T> {
 }
 
 /** The domain of pack `name`, from its header. @throws DamageError */
-function domainInHeader(name: string, bytes: Buffer): string | null {
+export function domainInHeader(name: string, bytes: Buffer): string | null {
   const header = decodePackHeader(bytes);
   if (header.name !== name) throw new DamageError(`pack ${name}: its header names another pack`);
   return header.domain;

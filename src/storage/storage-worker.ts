@@ -21,6 +21,7 @@ import {
   SEGMENT,
 } from "./format.ts";
 import { FrameCache } from "./frame-cache.ts";
+import { openHome } from "./home.ts";
 import { encodeSegment, IndexSegment } from "./index-segment.ts";
 import { extendKnownBlobs, FreshBlobs, KnownBlobs, type KnownBlobsShare } from "./known-blobs.ts";
 import { idAt, packIds } from "./manifest.ts";
@@ -58,12 +59,13 @@ const port = parentPort;
 if (port === null) throw new Error("storage-worker runs in a worker thread only");
 
 const setup = workerData as WorkerSetup;
+const home = openHome(setup.directory, setup.bucket);
 const domains = new Domains(setup.directory, setup.key);
 const codec = openCodec();
 const index = new BlobIndex(join(setup.directory, "index"), () => {});
 const blobs = new BlobReader({
   index,
-  packs: syncPackFiles(setup.directory),
+  packs: home.packs("sync"),
   codec,
   domains,
   cache: new FrameCache(8 * MIB),
@@ -255,15 +257,16 @@ async function mark(segments: readonly string[], roots: readonly Root[]): Promis
   return packLiveness(reach);
 }
 
-function rewrite(pack: string): null {
+const rewrite = (pack: string): Promise<null> => home.wholePack(pack, false, (root) => rewriteFrom(root, pack));
+
+function rewriteFrom(root: string, pack: string): null {
   const { index: marked, owners } = marks();
-  const path = join(setup.directory, packPath(pack));
-  const footer = readPackFooter(path);
+  const footer = readPackFooter(join(root, packPath(pack)));
   // Ids and keys are the domain's: what is rewritten stays in it.
   const domain = domains.get(footer.domain);
   const writer = writerFor(domain);
   const plain = Buffer.allocUnsafe(MANIFEST_FRAME);
-  const files = syncPackFiles(setup.directory);
+  const files = syncPackFiles(root);
   try {
     let decoded = -1;
     for (let row = 0; row < footer.blobs.length; row += BLOB_ROW_BYTES) {
@@ -309,22 +312,26 @@ async function scrub(pack: string, bytesPerSecond: number, control: TaskControl)
   const flags = new Int32Array(control.flags);
   const started = performance.now();
   let read = 0;
-  return checkPack(join(setup.directory, packPath(pack)), decoder, domains, async (bytes) => {
-    if (Atomics.load(flags, 1) !== 0) throw new Error("cancelled");
-    read += bytes;
-    const ahead = (read / bytesPerSecond) * 1000 - (performance.now() - started);
-    // Short sleeps would be rounded up; a cancel must not wait long.
-    if (ahead > 20) await new Promise((resume) => setTimeout(resume, Math.min(ahead, 1000)));
-  });
+  return home.wholePack(pack, false, (root) =>
+    checkPack(join(root, packPath(pack)), decoder, domains, async (bytes) => {
+      if (Atomics.load(flags, 1) !== 0) throw new Error("cancelled");
+      read += bytes;
+      const ahead = (read / bytesPerSecond) * 1000 - (performance.now() - started);
+      // Short sleeps would be rounded up; a cancel must not wait long.
+      if (ahead > 20) await new Promise((resume) => setTimeout(resume, Math.min(ahead, 1000)));
+    }),
+  );
 }
 
-function rebuild(path: string, packs: readonly string[]): TaskResults["rebuild"] {
+async function rebuild(path: string, packs: readonly string[]): Promise<TaskResults["rebuild"]> {
   const damaged: { pack: string; reason: string }[] = [];
   const entries: { name: string; entries: Uint8Array }[] = [];
   let count = 0;
   for (const name of packs) {
     try {
-      const found = indexEntries(readPackFooter(join(setup.directory, packPath(name))));
+      const found = await home.wholePack(name, true, (root) =>
+        indexEntries(readPackFooter(join(root, packPath(name)))),
+      );
       count += found.length / INDEX_ENTRY_BYTES;
       entries.push({ name, entries: found });
     } catch (error) {

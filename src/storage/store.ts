@@ -16,6 +16,7 @@ import type { Backend } from "./backend.ts";
 import { BlobIndex } from "./blob-index.ts";
 import { BlobReader } from "./blob-reader.ts";
 import { type BlockServer, blockServer } from "./block-server-process.ts";
+import type { BucketLocation } from "./bucket.ts";
 import {
   allOrStop,
   type CaptureContext,
@@ -27,14 +28,14 @@ import {
 import { type Collected, type CollectOptions, collect } from "./collect.ts";
 import { type DraftBlock, Drafts } from "./drafts.ts";
 import { type ContentOwner, type Domain, Domains, domainIdOf, keyCheck, keyName, newWrappedKey } from "./encryption.ts";
-import { folderBackend, makeDirectory } from "./folder-backend.ts";
+import { makeDirectory } from "./folder-backend.ts";
 import { SEGMENT, snapshotDigest } from "./format.ts";
 import { FrameCache } from "./frame-cache.ts";
+import { type Home, openHome } from "./home.ts";
 import type { KnownBlobsShare } from "./known-blobs.ts";
 import { type Lease, Leases } from "./leases.ts";
 import { segmentPages } from "./manifest.ts";
 import { type OwnerLock, takeOwnerLock } from "./owner-lock.ts";
-import { asyncPackFiles } from "./pack-files.ts";
 import type { OwnerUsage, Root } from "./reachability.ts";
 import {
   encodeRecord,
@@ -64,6 +65,8 @@ export type { RebuiltIndex, Scrubbed, ScrubOptions } from "./upkeep.ts";
 
 export interface StoreOptions {
   readonly directory: string;
+  /** Where packs, indexes and records are kept; in the directory when absent. One directory per bucket and prefix. */
+  readonly bucket?: BucketLocation;
   readonly log: Log;
   readonly clock?: Clock;
   /** Threads for one large capture; the machine's cores, at most 4, when absent. */
@@ -129,9 +132,11 @@ export async function openStore(options: StoreOptions): Promise<SnapshotStore> {
     // Nothing in tmp/ was ever acknowledged.
     await rm(join(directory, "tmp"), { recursive: true, force: true });
     await makeDirectory(join(directory, "tmp"));
-    const backend = folderBackend(directory);
+    const home = openHome(directory, options.bucket ?? null);
+    await home.prepare();
+    const backend = await home.backend();
     const identity = await openIdentity(backend, options);
-    const store = new SnapshotStore({ ...options, backend, lock, ...identity });
+    const store = new SnapshotStore({ ...options, home, backend, lock, ...identity });
     await store.recover();
     return store;
   } catch (error) {
@@ -190,6 +195,7 @@ const PAGE_ROWS = 64 * 1024;
 const TABLE_IDLE_MS = 30_000;
 
 interface StoreParts extends Omit<StoreOptions, "key">, StoreIdentity {
+  readonly home: Home;
   readonly backend: Backend;
   readonly lock: OwnerLock;
 }
@@ -212,6 +218,8 @@ export class SnapshotStore {
   readonly tasks: StoreTasks;
   readonly #log: Log;
   readonly #clock: Clock;
+  readonly #home: Home;
+  readonly #bucket: BucketLocation | null;
   readonly #backend: Backend;
   readonly #lock: OwnerLock;
   readonly #storeId: string;
@@ -242,6 +250,8 @@ export class SnapshotStore {
     this.#log = parts.log;
     this.#clock = parts.clock ?? systemClock;
     this.tasks = new StoreTasks(this, { directory: parts.directory, clock: this.#clock, log: this.#log });
+    this.#home = parts.home;
+    this.#bucket = parts.bucket ?? null;
     this.#backend = parts.backend;
     this.#lock = parts.lock;
     this.#storeId = parts.storeId;
@@ -250,13 +260,13 @@ export class SnapshotStore {
     this.#index = new BlobIndex(join(parts.directory, "index"), (error) => this.#onIndexDamage(error));
     this.#blobs = new BlobReader({
       index: this.#index,
-      packs: asyncPackFiles(parts.directory),
+      packs: parts.home.packs("async"),
       codec: openCodec(),
       domains: this.#domains,
       cache: new FrameCache(CACHE_BYTES),
     });
     const workers = parts.workers ?? Math.min(4, availableParallelism());
-    this.#pool = new WorkerPool({ directory: parts.directory, key: parts.key }, workers);
+    this.#pool = new WorkerPool({ directory: parts.directory, bucket: this.#bucket, key: parts.key }, workers);
     this.#leases = new Leases(parts.backend, () => this.#clock.now());
     this.#drafts = new Drafts(join(parts.directory, "drafts"), this.#domains);
   }
@@ -637,7 +647,7 @@ export class SnapshotStore {
 
   /** The process that serves this store's snapshots to guests. Nothing is started before its `ensure`. */
   blockServer(options: { readonly cacheBytes?: number } = {}): BlockServer {
-    return blockServer({ ...options, directory: this.directory, log: this.#log, key: this.#key });
+    return blockServer({ ...options, directory: this.directory, bucket: this.#bucket, log: this.#log, key: this.#key });
   }
 
   /** Ends what is under way, without keeping it. A second call does nothing. */
@@ -650,6 +660,7 @@ export class SnapshotStore {
     await this.#drafts.close();
     await this.#blobs.packs.close();
     this.#index.close();
+    await this.#home.close();
     this.#lock.release();
   }
 

@@ -1,5 +1,6 @@
 // What the server's side and a storage worker say to each other.
 import { chain, systemCode } from "../base/errors.ts";
+import type { BucketLocation } from "./bucket.ts";
 import type { AnySource, CapturePlan } from "./capture-sources.ts";
 import { DamageError } from "./format.ts";
 import type { KnownBlobsShare } from "./known-blobs.ts";
@@ -9,6 +10,8 @@ import type { OwnerUsage, PackLiveness, Root } from "./reachability.ts";
 
 export interface WorkerSetup {
   readonly directory: string;
+  /** Where the packs are; `null`: in the directory. */
+  readonly bucket: BucketLocation | null;
   /** The store's; `null`: plain. */
   readonly key: Uint8Array | null;
 }
