@@ -1,0 +1,521 @@
+// node bench/store/run.ts [--small] [--dir DIR] [--rounds 3]: Ingot's block store against restic, borg, casync and qemu-img.
+//
+// Works on what bench/store/data.ts has made (made now where it is missing). Rounds are interleaved: each keeps all seven
+// images with every tool, one tool after another, from an empty repository. Medians; casync, by far the slowest, runs in
+// the first round only. Every tool is a process of its own under /usr/bin/time: wall, CPU (user and system, of all its
+// threads and children) and the largest resident size. Writes bench/store/results.md.
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { cpus, loadavg } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { parseArgs } from "node:util";
+import { pressed } from "./api-pressure.ts";
+import { bootReads, type RandomReads, randomReads } from "./reads.ts";
+
+const { values } = parseArgs({
+  options: { small: { type: "boolean" }, dir: { type: "string" }, rounds: { type: "string", default: "3" } },
+});
+const small = values.small === true;
+const data = values.dir ?? (small ? "/var/tmp/ingot-bench-store-small" : "/var/tmp/ingot-bench-store");
+const rounds = Number(values.rounds);
+const IMAGES = ["v1", "v2", "v3", "v4", "v5", "v6", "other"] as const;
+type Image = (typeof IMAGES)[number];
+const raw = (image: string): string => join(data, `${image}.raw`);
+const overlay = (image: string): string => join(data, `${image}.overlay`);
+
+interface Cost {
+  readonly wallS: number;
+  readonly cpuS: number;
+  readonly residentMb: number;
+  readonly output: string;
+}
+
+/** Runs a program to its end under /usr/bin/time. */
+function timed(
+  program: string,
+  argv: readonly string[],
+  options: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
+): Cost {
+  const report = join(scratch, "time");
+  const done = spawnSync("/usr/bin/time", ["-q", "-o", report, "-f", "%e %U %S %M", program, ...argv], {
+    ...options,
+    env: { ...process.env, ...options.env },
+    stdio: ["ignore", "pipe", "pipe"],
+    maxBuffer: 64 << 20,
+  });
+  if (done.status !== 0) throw new Error(`${program} ${argv.join(" ")}: ${done.stderr}`);
+  const [wall = "", user = "", system = "", kib = ""] = readFileSync(report, "utf8")
+    .trim()
+    .split("\n")
+    .at(-1)!
+    .split(" ");
+  return {
+    wallS: Number(wall),
+    cpuS: Number(user) + Number(system),
+    residentMb: Math.round(Number(kib) / 1000),
+    output: done.stdout.toString(),
+  };
+}
+
+const sizeOf = (path: string): number => {
+  const stat = statSync(path);
+  return stat.isDirectory() ? readdirSync(path).reduce((sum, name) => sum + sizeOf(join(path, name)), 0) : stat.size;
+};
+
+const scratch = mkdtempSync(join("/var/tmp", "ingot-bench-run-"));
+const NODE = process.execPath;
+const INGOT = join(import.meta.dirname, "ingot.ts");
+
+/** One way of keeping images. */
+interface Tool {
+  readonly name: string;
+  /** Rounds that it takes part in. */
+  readonly rounds: number;
+  begin(home: string): void;
+  keep(home: string, image: Image, before: Image | null): Cost;
+  /** Writes an image to `path`. */
+  restore(home: string, image: Image, path: string): Cost;
+  /** Restores have all blocks of the disk written, holes too. */
+  readonly dense?: boolean;
+}
+
+const RESTIC = { RESTIC_PASSWORD: "x", RESTIC_CACHE_DIR: join(scratch, "restic-cache") };
+const BORG = {
+  BORG_BASE_DIR: join(scratch, "borg"),
+  BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK: "yes",
+  BORG_RELOCATED_REPO_ACCESS_IS_OK: "yes",
+};
+const ids = new Map<string, string>();
+const bytesOf = (image: string): number => statSync(raw(image)).size;
+
+function ingotTool(name: string, changed: boolean): Tool {
+  return {
+    name,
+    rounds,
+    begin: (home) => mkdirSync(home),
+    keep(home, image, before) {
+      const base = before === null ? "none" : ids.get(`${home}/${before}`)!;
+      let cost: Cost;
+      if (changed && before !== null && image !== "other") {
+        const socket = join(scratch, "changed.sock");
+        rmSync(socket, { force: true });
+        // The overlay's reader works for Ingot: its time counts, too.
+        const report = join(scratch, "nbd-time");
+        const argv = [
+          "-q",
+          "-o",
+          report,
+          "-f",
+          "%U %S",
+          "qemu-nbd",
+          "-r",
+          "-A",
+          "-x",
+          "disk",
+          "-k",
+          socket,
+          overlay(image),
+        ];
+        const server = spawn("/usr/bin/time", argv, { stdio: "ignore" });
+        while (!existsSync(socket)) execFileSync("sleep", ["0.02"]);
+        cost = timed(NODE, [INGOT, "changed", home, String(bytesOf(image)), base, socket]);
+        // It ends with its last client.
+        while (!existsSync(report) || readFileSync(report, "utf8") === "") execFileSync("sleep", ["0.02"]);
+        void server;
+        const [user = "0", system = "0"] = readFileSync(report, "utf8").trim().split("\n").at(-1)!.split(" ");
+        rmSync(report);
+        cost = { ...cost, cpuS: cost.cpuS + Number(user) + Number(system) };
+      } else
+        cost = timed(NODE, [
+          INGOT,
+          "capture",
+          home,
+          String(bytesOf(image)),
+          image === "other" ? "none" : base,
+          raw(image),
+        ]);
+      ids.set(`${home}/${image}`, cost.output.trim());
+      return cost;
+    },
+    restore: (home, image, path) => timed(NODE, [INGOT, "restore", home, ids.get(`${home}/${image}`)!, path]),
+  };
+}
+
+const QCOW2 = ["convert", "-c", "-O", "qcow2", "-o", "compression_type=zstd"];
+
+const TOOLS: readonly Tool[] = [
+  ingotTool("Ingot", false),
+  ingotTool("Ingot, changed blocks known", true),
+  {
+    name: "restic",
+    rounds,
+    begin: (home) => void timed("restic", ["-q", "-r", home, "init", "--repository-version", "2"], { env: RESTIC }),
+    keep(home, image) {
+      const link = join(scratch, "disk.raw");
+      rmSync(link, { force: true });
+      // One name for all generations, so that restic finds the one before.
+      execFileSync("ln", [raw(image), link]);
+      return timed("restic", ["-q", "-r", home, "backup", "--compression", "auto", "--tag", image, link], {
+        env: RESTIC,
+      });
+    },
+    restore(home, image, path) {
+      const into = `${path}.d`;
+      const cost = timed("restic", ["-q", "-r", home, "restore", "latest", "--tag", image, "--target", into], {
+        env: RESTIC,
+      });
+      execFileSync("mv", [join(into, scratch, "disk.raw"), path]);
+      rmSync(into, { recursive: true, force: true });
+      return cost;
+    },
+    dense: true,
+  },
+  {
+    name: "borg zstd,3",
+    rounds,
+    begin: (home) => void timed("borg", ["init", "-e", "none", home], { env: BORG }),
+    keep: (home, image) =>
+      timed("borg", ["create", "-C", "zstd,3", `${home}::${image}`, `${image}.raw`], { env: BORG, cwd: data }),
+    restore(home, image, path) {
+      const into = `${path}.d`;
+      mkdirSync(into);
+      const cost = timed("borg", ["extract", "--sparse", `${home}::${image}`], { env: BORG, cwd: into });
+      execFileSync("mv", [join(into, `${image}.raw`), path]);
+      rmSync(into, { recursive: true, force: true });
+      return cost;
+    },
+  },
+  {
+    name: "casync",
+    rounds: 1,
+    begin: (home) => mkdirSync(home),
+    keep: (home, image) =>
+      timed("casync", [
+        "make",
+        "--compression=zstd",
+        `--store=${home}/store.castr`,
+        `${home}/${image}.caibx`,
+        raw(image),
+      ]),
+    restore: (home, image, path) =>
+      timed("casync", ["extract", `--store=${home}/store.castr`, `${home}/${image}.caibx`, path]),
+  },
+  {
+    name: "qcow2 zstd",
+    rounds,
+    begin: (home) => mkdirSync(home),
+    keep: (home, image) => timed("qemu-img", [...QCOW2, "-f", "raw", raw(image), join(home, `${image}.qcow2`)]),
+    restore: (home, image, path) => timed("qemu-img", ["convert", "-O", "raw", join(home, `${image}.qcow2`), path]),
+  },
+  {
+    name: "qcow2 zstd chain, changed blocks known",
+    rounds,
+    begin: (home) => mkdirSync(home),
+    keep(home, image, before) {
+      const into = join(home, `${image}.qcow2`);
+      if (before === null || image === "other") return timed("qemu-img", [...QCOW2, "-f", "raw", raw(image), into]);
+      return timed("qemu-img", [
+        ...QCOW2,
+        "-f",
+        "qcow2",
+        "-B",
+        join(home, `${before}.qcow2`),
+        "-F",
+        "qcow2",
+        overlay(image),
+        into,
+      ]);
+    },
+    restore: (home, image, path) => timed("qemu-img", ["convert", "-O", "raw", join(home, `${image}.qcow2`), path]),
+  },
+];
+
+const median = (numbers: readonly number[]): number => {
+  const sorted = [...numbers].sort((a, b) => a - b);
+  const half = Math.floor(sorted.length / 2);
+  return sorted.length % 2 === 1 ? sorted[half]! : (sorted[half - 1]! + sorted[half]!) / 2;
+};
+
+interface Measured {
+  readonly keep: Map<Image, Cost[]>;
+  readonly restore: Cost[];
+  readonly stored: Map<Image, number>;
+}
+const measured = new Map<Tool, Measured>(
+  TOOLS.map((tool) => [tool, { keep: new Map(IMAGES.map((image) => [image, []])), restore: [], stored: new Map() }]),
+);
+const say = (line: string): void => console.log(`${new Date().toISOString().slice(11, 19)} ${line}`);
+const homeOf = (tool: Tool): string => join(scratch, tool.name.replace(/\W+/g, "-"));
+
+function round(number: number): void {
+  for (const tool of TOOLS) {
+    if (number > tool.rounds) continue;
+    const home = homeOf(tool);
+    rmSync(home, { recursive: true, force: true });
+    const found = measured.get(tool)!;
+    tool.begin(home);
+    let stored = 0;
+    let before: Image | null = null;
+    for (const image of IMAGES) {
+      found.keep.get(image)!.push(tool.keep(home, image, before));
+      const now = sizeOf(home);
+      if (number === 1) found.stored.set(image, now - stored);
+      stored = now;
+      before = image;
+    }
+    const path = join(scratch, "restored");
+    for (const image of ["v1"] as const) {
+      found.restore.push(tool.restore(home, image, path));
+      execFileSync("cmp", [path, raw(image)]);
+      rmSync(path);
+    }
+    say(`round ${number}: ${tool.name}, ${(stored / 1e6).toFixed(0)} MB`);
+    // Ingot's and qemu's are read from later.
+    if (number < rounds && tool.rounds > number) rmSync(home, { recursive: true, force: true });
+  }
+}
+
+interface Reads {
+  readonly name: string;
+  readonly random: RandomReads[];
+  readonly boot: number[];
+  residentMb: number;
+}
+
+/** Servers of v6 one after another, fresh for each measurement, in interleaved rounds. */
+async function reads(): Promise<Reads[]> {
+  const ingot = TOOLS[0]!;
+  const qcow2 = TOOLS.find(({ name }) => name === "qcow2 zstd")!;
+  const units = readFileSync(join(data, "boot.units"), "utf8").trim().split("\n").map(Number);
+  const bytes = bytesOf("v6");
+  // Only where there is data: holes cost nobody anything. The same places for all.
+  const extents = execFileSync("qemu-img", ["map", "--output=json", "-f", "raw", raw("v6")], { maxBuffer: 64 << 20 });
+  const filled = (JSON.parse(extents.toString()) as { start: number; length: number; data: boolean }[]).filter(
+    (e) => e.data,
+  );
+  const total = filled.reduce((sum, { length }) => sum + length, 0);
+  const random = randomBytes(4 * 3000);
+  const offsets = Array.from({ length: 3000 }, (_, i) => {
+    let at = Math.floor((random.readUInt32LE(4 * i) / 2 ** 32) * total);
+    for (const { start, length } of filled) {
+      if (at < length) return start + Math.floor(at / 4096) * 4096;
+      at -= length;
+    }
+    return 0;
+  });
+  const nbd = (name: string, program: string, argv: (socket: string) => string[]) => ({ name, program, argv });
+  const servers = [
+    nbd("qemu-nbd raw", "qemu-nbd", (socket) => [
+      "-r",
+      "-t",
+      "-e",
+      "8",
+      "-f",
+      "raw",
+      "-x",
+      "disk",
+      "-k",
+      socket,
+      raw("v6"),
+    ]),
+    nbd("nbdkit raw", "nbdkit", (socket) => ["-f", "-r", "-U", socket, "file", raw("v6")]),
+    nbd("qemu-nbd qcow2 zstd", "qemu-nbd", (socket) => [
+      ...["-r", "-t", "-e", "8", "-f", "qcow2", "-x", "disk", "-k", socket],
+      join(homeOf(qcow2), "v6.qcow2"),
+    ]),
+  ];
+  const results: Reads[] = [...servers.map(({ name }) => name), "Ingot", "Ingot, boot profile known"].map((name) => ({
+    name,
+    random: [],
+    boot: [],
+    residentMb: 0,
+  }));
+  const resident = (pid: number): number =>
+    Math.round(Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0) / 1000);
+  const id = ids.get(`${homeOf(ingot)}/v6`)!;
+  const profiles = join(homeOf(ingot), "ingot", "profiles");
+  for (let n = 0; n < rounds; n++) {
+    for (const [i, server] of servers.entries()) {
+      const result = results[i]!;
+      for (const what of ["random", "boot"] as const) {
+        const socket = join(scratch, `${n}-${i}-${what}.sock`);
+        const child = spawn(server.program, server.argv(socket), { stdio: ["ignore", "ignore", "inherit"] });
+        while (!existsSync(socket)) await new Promise((resume) => setTimeout(resume, 10));
+        const name = server.program === "nbdkit" ? "" : "disk";
+        if (what === "random") result.random.push(await randomReads(socket, name, offsets));
+        else result.boot.push(await bootReads(socket, name, units, bytes));
+        result.residentMb = Math.max(result.residentMb, resident(child.pid!));
+        child.kill();
+        await new Promise((resume) => child.once("exit", resume));
+      }
+    }
+    for (const [what, result] of [
+      ["random", results.at(-2)!],
+      // The first boot records its profile, the second follows it.
+      ["boot", results.at(-2)!],
+      ["boot", results.at(-1)!],
+    ] as const) {
+      if (result === results.at(-2)) rmSync(profiles, { recursive: true, force: true });
+      const child = spawn(NODE, [INGOT, "serve", homeOf(ingot), id], { stdio: ["pipe", "pipe", "inherit"] });
+      const line = await new Promise<string>((resume) => createInterface({ input: child.stdout }).once("line", resume));
+      const { socket, pid } = JSON.parse(line) as { socket: string; pid: number };
+      if (what === "random") result.random.push(await randomReads(socket, id, offsets));
+      else result.boot.push(await bootReads(socket, id, units, bytes));
+      result.residentMb = Math.max(result.residentMb, resident(pid));
+      child.stdin.end();
+      await new Promise((resume) => child.once("exit", resume));
+    }
+    say(`reads, round ${n + 1}`);
+  }
+  return results;
+}
+
+const table = (headings: readonly string[], rows: readonly (readonly string[])[]): string =>
+  [
+    `| ${headings.join(" | ")} |`,
+    `|${headings.map(() => "---").join("|")}|`,
+    ...rows.map((row) => `| ${row.join(" | ")} |`),
+  ].join("\n");
+
+function report(served: readonly Reads[], api: { quiet: number; busy: number; bytesPerSecond: number }): string {
+  const of = (name: string): Measured => measured.get(TOOLS.find((tool) => tool.name === name)!)!;
+  const keep = (name: string, image: Image, what: "wallS" | "cpuS" | "residentMb"): number =>
+    median(
+      of(name)
+        .keep.get(image)!
+        .map((cost) => cost[what]),
+    );
+  const restore = (name: string, what: "wallS" | "cpuS"): number => median(of(name).restore.map((cost) => cost[what]));
+  const total = (name: string): number => [...of(name).stored.values()].reduce((sum, bytes) => sum + bytes, 0);
+  const mb = (bytes: number): string => (bytes / 1e6).toFixed(0);
+  const rows = TOOLS.map(({ name }) => {
+    const resident = Math.max(...[...of(name).keep.values()].flat().map((cost) => cost.residentMb));
+    const cpu = IMAGES.reduce((sum, image) => sum + keep(name, image, "cpuS"), 0);
+    return [
+      name,
+      `${keep(name, "v1", "wallS").toFixed(2)} / ${keep(name, "v1", "cpuS").toFixed(2)}`,
+      `${keep(name, "v6", "wallS").toFixed(2)} / ${keep(name, "v6", "cpuS").toFixed(2)}`,
+      cpu.toFixed(1),
+      ...IMAGES.map((image) => mb(of(name).stored.get(image)!)),
+      mb(total(name)),
+      `${restore(name, "wallS").toFixed(2)} / ${restore(name, "cpuS").toFixed(2)}`,
+      String(resident),
+    ];
+  });
+  const plain = served.find(({ name }) => name === "qemu-nbd raw")!;
+  const profiled = served.at(-1)!;
+  const I = "Ingot";
+  const C = "Ingot, changed blocks known";
+  const Q = "qcow2 zstd";
+  const R = "restic";
+  const chain = "qcow2 zstd chain, changed blocks known";
+  const generations = (name: string): Image[] =>
+    IMAGES.filter((image) => image !== "v1" && image !== "other" && of(name));
+  const changedCpu = (name: string): number =>
+    generations(name).reduce((sum, image) => sum + keep(name, image, "cpuS"), 0);
+  const allResident = (name: string): number =>
+    Math.max(...[...of(name).keep.values()].flat().map((c) => c.residentMb));
+  const goal = (what: string, value: number, limit: number, sign: "≥" | "≤", unit: string): string[] => [
+    what,
+    `${value.toFixed(2)}${unit}`,
+    `${sign} ${limit}${unit}`,
+    (sign === "≥" ? value >= limit : value <= limit) ? "met" : "**missed**",
+  ];
+  const goals = [
+    goal("first capture, wall: restic ÷ Ingot", keep(R, "v1", "wallS") / keep(I, "v1", "wallS"), 3.4, "≥", "×"),
+    goal("first capture, wall: qcow2 zstd ÷ Ingot", keep(Q, "v1", "wallS") / keep(I, "v1", "wallS"), 1.9, "≥", "×"),
+    goal("first capture, CPU: Ingot ÷ restic", keep(I, "v1", "cpuS") / keep(R, "v1", "cpuS"), 0.33, "≤", "×"),
+    goal("full rescan v5→v6, CPU: Ingot ÷ restic", keep(I, "v6", "cpuS") / keep(R, "v6", "cpuS"), 0.33, "≤", "×"),
+    goal("changed blocks v5→v6, CPU: Ingot ÷ restic", keep(C, "v6", "cpuS") / keep(R, "v6", "cpuS"), 0.12, "≤", "×"),
+    goal("changed blocks v2…v6, CPU: Ingot ÷ qcow2 chain", changedCpu(C) / changedCpu(chain), 1, "≤", "×"),
+    goal("stored, seven images: Ingot ÷ restic", total(I) / total(R), 0.87, "≤", "×"),
+    goal("stored: Ingot ÷ borg zstd", total(I) / total("borg zstd,3"), 0.82, "≤", "×"),
+    goal("stored: Ingot ÷ qcow2 chain", total(C) / total(chain), 0.84, "≤", "×"),
+    goal("stored: Ingot ÷ casync", total(I) / total("casync"), 0.86, "≤", "×"),
+    goal("restore, wall: restic ÷ Ingot", restore(R, "wallS") / restore(I, "wallS"), 5, "≥", "×"),
+    goal("restore, wall: qcow2 zstd ÷ Ingot", restore(Q, "wallS") / restore(I, "wallS"), 1.5, "≥", "×"),
+    goal(
+      "boot's reads with a profile: speed of raw NBD",
+      (100 * median(plain.boot)) / median(profiled.boot),
+      85,
+      "≥",
+      " %",
+    ),
+    goal("resident in capture", Math.max(allResident(I), allResident(C)), 200, "≤", " MB"),
+    goal("resident in serving", Math.max(...served.slice(-2).map(({ residentMb }) => residentMb)), 256, "≤", " MB"),
+    goal("DescribeImages p99 during a capture at full speed", api.busy, 20, "≤", " ms"),
+  ];
+  const version = (program: string, ...argv: string[]): string =>
+    (execFileSync(program, argv).toString().split("\n")[0] ?? "").trim();
+  return `# The block store beside its peers
+
+\`node bench/store/run.ts${small ? " --small" : ""} --rounds ${rounds}\`, ${new Date().toISOString().slice(0, 16)}Z: ${cpus().length} × ${cpus()[0]?.model.trim()}, load ${begun.map((x) => x.toFixed(1)).join(" ")} before and ${loadavg()
+    .map((x) => x.toFixed(1))
+    .join(
+      " ",
+    )} after, page cache warm. ${version("restic", "version")}; ${version("borg", "--version")}; casync ${version("casync", "--version")}; ${version("qemu-img", "--version")}. Ingot and restic encrypt, the others do not. Medians of ${rounds} interleaved rounds (casync: one). Ingot's figures include the start of its process (0.3 s of CPU), which a running server does not pay.
+
+${small ? "**Small images: this run only shows that everything works; its ratios say nothing.**\n\n" : ""}${table(["goal", "measured", "goal", ""], goals)}
+
+## Capture and restore
+
+Seconds as wall / CPU; MB stored by each image. "changed blocks known": what a machine's overlay or dirty bitmap says has changed, read over NBD with its server's CPU counted; \`other\` has no generation before it.
+
+${table(
+  ["", "v1", "v5→v6", "CPU s, all", ...IMAGES.map((image) => `${image} MB`), "total MB", "restore v1", "resident MB"],
+  rows,
+)}
+
+## Reads of v6 through NBD
+
+${table(
+  ["server", "4 KiB random p50 µs", "p99 µs", "a boot's reads, ms", "resident MB"],
+  served.map(({ name, random, boot, residentMb }) => [
+    name,
+    random.length > 0 ? String(median(random.map(({ p50Us }) => p50Us))) : "",
+    random.length > 0 ? String(median(random.map(({ p99Us }) => p99Us))) : "",
+    median(boot).toFixed(0),
+    String(residentMb),
+  ]),
+)}
+
+One read at a time, of data only; the boot's reads eight at a time, in 64 KiB units${small ? " (made up for small images)" : ", as v6 really read them up to its login prompt"}. Each measurement begins with an empty cache of the server's own.
+
+## The API while a capture runs
+
+DescribeImages p99: ${api.quiet.toFixed(1)} ms quiet, ${api.busy.toFixed(1)} ms during a capture of ${(api.bytesPerSecond / 1e6).toFixed(0)} MB/s of data, ten callers a second each waiting for its answer.
+`;
+}
+
+if (!existsSync(join(data, "boot.units"))) {
+  execFileSync(NODE, [join(import.meta.dirname, "data.ts"), ...(small ? ["--small"] : []), "--dir", data], {
+    stdio: "inherit",
+  });
+}
+const begun = loadavg();
+try {
+  // Everybody reads from the page cache.
+  for (const image of IMAGES)
+    execFileSync("cat", [raw(image), ...(existsSync(overlay(image)) ? [overlay(image)] : [])], {
+      stdio: ["ignore", "ignore", "inherit"],
+    });
+  for (let n = 1; n <= rounds; n++) round(n);
+  const served = await reads();
+  const api = await pressed(raw("v6"), say);
+  const text = report(served, api);
+  writeFileSync(join(import.meta.dirname, small ? "results-small.md" : "results.md"), text);
+  console.log(text);
+} finally {
+  rmSync(scratch, { recursive: true, force: true });
+}
