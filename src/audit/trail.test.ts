@@ -7,10 +7,17 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { test } from "node:test";
 import { GetSnapshotBlock$, ListSnapshotBlocks$ } from "@aws-sdk/client-ebs";
-import { CreateImage$, CreateTags$, DeregisterImage$, DescribeImages$, RunInstances$ } from "@aws-sdk/client-ec2";
+import {
+  CreateImage$,
+  CreateTags$,
+  DeregisterImage$,
+  DescribeImages$,
+  RunInstances$,
+  TerminateInstances$,
+} from "@aws-sdk/client-ec2";
 import { silentLog } from "../base/log.ts";
 import { openDatabase } from "../database/database.ts";
-import { builder, exampleCall, openTrail } from "./example.fixture.ts";
+import { alice, builder, exampleCall, openTrail } from "./example.fixture.ts";
 import { type AuditTrail, createAuditTrail } from "./trail.ts";
 
 const all = { accountId: "111122223333", limit: 50 };
@@ -301,4 +308,39 @@ test("kill -9 at any moment: each call that may have run has one record, each th
   assert.equal(readdirSync(join(directory, "audit")).length, 1);
   await trail.stop();
   await database.close();
+});
+
+test("a write that is refused after its intent was kept has one record, and needs no sync to have it", async (t) => {
+  const { trail } = await openTrail(t);
+  const call = exampleCall(TerminateInstances$, { InstanceIds: ["i-0123456789abcdef0"] });
+  const begun = trail.begin(call);
+  await trail.close(begun, { kind: "error", code: "UnauthorizedOperation", httpStatus: 403, message: "no" });
+  const { events } = await trail.find({ accountId: alice.accountId, limit: 10 });
+  assert.deepEqual(
+    events.map(({ body }) => JSON.parse(body).errorCode),
+    ["Client.UnauthorizedOperation"],
+  );
+});
+
+test("what a committed call names is there after a kill, its recipients too", async (t) => {
+  const { trail, database, directory } = await openTrail(t);
+  const call = exampleCall(TerminateInstances$, { InstanceIds: ["i-0123456789abcdef0"] });
+  const image = {
+    arn: "arn:aws:ec2:us-east-1::image/ami-0123456789abcdef0",
+    type: "AWS::EC2::Ami",
+    accountId: "222222222222",
+  };
+  await trail.commit(trail.begin(call), { resources: [image], recipients: ["222222222222"] });
+  const later = createAuditTrail(database, {
+    directory: join(directory, "audit"),
+    clock: { now: () => new Date() },
+    log: silentLog,
+  });
+  t.after(() => later.stop());
+  assert.equal(await later.recover(), 1);
+  const { events } = await later.find({ accountId: "222222222222", limit: 10 });
+  assert.deepEqual(
+    events.map(({ resources }) => resources.map(({ arn }) => arn)),
+    [[image.arn]],
+  );
 });
