@@ -2,6 +2,7 @@
 import { ApiError } from "../base/api-error.ts";
 import type { AccountId } from "../base/ids.ts";
 import { type Database, type Db, isUniqueViolation } from "../database/database.ts";
+import { rootArn } from "../model/identity/account.ts";
 import { newAccessKeyId, newAccountId, newSecretAccessKey, newUniqueId } from "../model/identity/ids.ts";
 import { sealedFor } from "./authenticate.ts";
 import type { MasterKey } from "./master-key.ts";
@@ -21,6 +22,7 @@ export interface NewAccount {
 }
 
 export const ADMINISTRATOR = "admin";
+const ADMINISTRATOR_ACCESS = "arn:aws:iam::aws:policy/AdministratorAccess";
 
 /**
  * Makes an account; all of it or nothing.
@@ -65,7 +67,7 @@ export async function createAccount(
         .insertInto("policy_attachments")
         .values({
           principal_id: userId,
-          policy_arn: "arn:aws:iam::aws:policy/AdministratorAccess",
+          policy_arn: ADMINISTRATOR_ACCESS,
           account_id: id,
           attached_at: createdAt,
         })
@@ -103,4 +105,56 @@ export async function insertAccessKey(
     })
     .execute();
   return { accessKeyId, secretAccessKey };
+}
+
+/** An account without a user: another account's principals come in by a role that may do everything. */
+export async function insertDelegatedAccount(
+  tx: Db,
+  account: { readonly id: AccountId; readonly name: string; readonly email: string; readonly now: Date },
+  way: { readonly roleName: string; readonly trusts: AccountId },
+): Promise<void> {
+  const createdAt = account.now.toISOString();
+  await tx
+    .insertInto("accounts")
+    .values({
+      id: account.id,
+      name: account.name,
+      email: account.email,
+      alias: null,
+      status: "ACTIVE",
+      generation: 1,
+      created_at: createdAt,
+    })
+    .execute();
+  const roleId = newUniqueId("role");
+  const trust = { Effect: "Allow", Principal: { AWS: rootArn(way.trusts) }, Action: "sts:AssumeRole" };
+  await tx
+    .insertInto("roles")
+    .values({
+      id: roleId,
+      account_id: account.id,
+      name: way.roleName,
+      name_key: way.roleName.toLowerCase(),
+      path: "/",
+      description: null,
+      trust_policy: JSON.stringify({ Version: "2012-10-17", Statement: [trust] }),
+      // It names an account, and no user or role that could be made anew.
+      trust_ids: "{}",
+      max_session_seconds: 3600,
+      boundary_arn: null,
+      tags: "{}",
+      created_at: createdAt,
+      last_used_at: null,
+      last_used_region: null,
+    })
+    .execute();
+  await tx
+    .insertInto("policy_attachments")
+    .values({
+      principal_id: roleId,
+      policy_arn: ADMINISTRATOR_ACCESS,
+      account_id: account.id,
+      attached_at: createdAt,
+    })
+    .execute();
 }
