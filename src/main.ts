@@ -4,6 +4,8 @@ import { readFileSync } from "node:fs";
 import { rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import pino from "pino";
+import { createDetections } from "./audit/detections/detections.ts";
+import { loadRules, shippedRules } from "./audit/detections/rule-files.ts";
 import { createAuditTrail } from "./audit/trail.ts";
 import { createTrailDelivery } from "./audit/trail-delivery.ts";
 import { systemClock } from "./base/clock.ts";
@@ -33,6 +35,7 @@ import {
   type ServerInfo,
   type StoredCredentials,
 } from "./server/data-directory.ts";
+import { detectionSurroundings } from "./server/detection-surroundings.ts";
 import { hasFirstImage, makeFirstImage } from "./server/first-image.ts";
 import { hostControl } from "./server/host-control.ts";
 import { hostNetwork } from "./server/host-network.ts";
@@ -106,7 +109,13 @@ async function open(
   const masterKey = await loadMasterKey(directory.masterKey, config.masterKey);
   const database = await openDatabase(config.database);
   opened.push(() => database.close());
-  const store = await openStore({ directory: directory.store, key: masterKey.derive("disk keys"), log, clock });
+  const store = await openStore({
+    directory: directory.store,
+    ...(config.bucket === undefined ? {} : { bucket: config.bucket }),
+    key: masterKey.derive("disk keys"),
+    log,
+    clock,
+  });
   opened.push(() => store.close());
   store.tasks.start();
   const blocks = store.blockServer();
@@ -136,7 +145,18 @@ async function open(
     digestIntervalMs: config.digestSeconds * 1000,
   });
   opened.push(() => trails.stop());
-  const identity = openIdentity({ database, masterKey });
+  const detections = createDetections({
+    database,
+    rules: loadRules([shippedRules(), ...(config.detections === undefined ? [] : [config.detections])]),
+    surroundings: detectionSurroundings(database.read),
+    ...(config.webhook === undefined ? {} : { webhook: config.webhook }),
+    flush: () => audit.flush(),
+    clock,
+    log,
+  });
+  opened.push(() => detections.stop());
+  const identity = openIdentity({ database, masterKey, log });
+  opened.push(() => identity.lastUsed.settled());
   const accountId = await firstAccount(config, directory, database, masterKey);
   if (!config.bare && !(await hasFirstImage(database.read))) {
     await makeFirstImage({
@@ -189,6 +209,7 @@ async function open(
     identity,
     audit,
     trails,
+    detections,
     snapshots: store,
     objects,
     host: hostControl(host, { directory: directory.path, memoryMib: config.memoryMib, log }),
@@ -197,6 +218,7 @@ async function open(
   const listener = await listen(config, answering, log);
   opened.push(() => listener.close());
   trails.start();
+  detections.start();
   const url = `http://${listener.address.host.includes(":") ? `[${listener.address.host}]` : listener.address.host}:${listener.address.port}`;
   await announce(directory, { url, accelerator: accelerator.kind, network: fabric.kind });
   opened.push(() => rm(directory.serverInfo, { force: true }));

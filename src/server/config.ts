@@ -4,6 +4,7 @@ import { isAbsolute, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { type AccountId, isAccountId } from "../base/ids.ts";
 import type { DatabaseLocation } from "../database/database.ts";
+import { type BucketLocation, parseBucketUrl } from "../storage/bucket.ts";
 
 export interface ServerConfig {
   /** Absolute. */
@@ -13,6 +14,8 @@ export interface ServerConfig {
   /** The first account's id; drawn at the first start when absent. */
   readonly accountId: AccountId | undefined;
   readonly database: DatabaseLocation;
+  /** Where snapshots' content is kept; `undefined`: in the data directory. */
+  readonly bucket: BucketLocation | undefined;
   /** Memory for instances; default: the host's, but for what it needs itself. */
   readonly memoryMib: number | undefined;
   readonly network: "kernel" | "user" | undefined;
@@ -23,6 +26,10 @@ export interface ServerConfig {
   readonly digestSeconds: number;
   /** Audit events older than this are dropped; default: kept for ever. */
   readonly auditDays: number | undefined;
+  /** The operator's own rules, besides those that are shipped. */
+  readonly detections: string | undefined;
+  /** Where findings are told. */
+  readonly webhook: { readonly url: string; readonly secret?: string } | undefined;
   /** 64 hex digits or base64; instead of the data directory's file. */
   readonly masterKey: string | undefined;
 }
@@ -46,11 +53,15 @@ export const SERVE_USAGE = `ingot serve: runs the server in the foreground
   --host ADDRESS   address to listen on (default ${DEFAULT_HOST})
   --account ID     12 digits of the first account (default: drawn at the first start)
   --database URL   postgres://… instead of SQLite in the data directory
+  --store URL      s3://BUCKET/PREFIX?endpoint=URL&region=NAME instead of the data directory, for snapshots' content;
+                   keys in INGOT_STORE_ACCESS_KEY_ID and INGOT_STORE_SECRET_ACCESS_KEY
   --memory MIB     memory for instances (default: the host's, less what it needs itself)
   --network KIND   kernel or user (default: the best that works here)
   --trail-interval SECONDS   between deliveries of trails (default 300)
   --digest-interval SECONDS  between their signed digests (default 3600)
   --audit-days N   drop audit events older than this (default: never)
+  --detections DIR more detection rules, Sigma files, besides those that come along
+  --webhook URL    gets each finding by POST, signed with INGOT_WEBHOOK_SECRET where that is set
   --no-image       do not build the image ingot/tiny at the first start
 
   INGOT_MASTER_KEY in the environment takes the place of the key file in the data directory.`;
@@ -65,11 +76,14 @@ export function parseConfig(args: readonly string[], environment: NodeJS.Process
       host: { type: "string" },
       account: { type: "string" },
       database: { type: "string" },
+      store: { type: "string" },
       memory: { type: "string" },
       network: { type: "string" },
       "trail-interval": { type: "string" },
       "digest-interval": { type: "string" },
       "audit-days": { type: "string" },
+      detections: { type: "string" },
+      webhook: { type: "string" },
       "no-image": { type: "boolean" },
     },
   });
@@ -95,6 +109,10 @@ export function parseConfig(args: readonly string[], environment: NodeJS.Process
   if (values.database !== undefined && !/^postgres(ql)?:\/\//.test(values.database)) {
     throw new Error("--database takes a postgres:// URL");
   }
+  if (values.webhook !== undefined && !/^https?:\/\//.test(values.webhook)) {
+    throw new Error("--webhook takes an http:// or https:// URL");
+  }
+  const secret = environment.INGOT_WEBHOOK_SECRET;
   return {
     dataDirectory,
     host: values.host ?? DEFAULT_HOST,
@@ -104,12 +122,16 @@ export function parseConfig(args: readonly string[], environment: NodeJS.Process
       values.database === undefined
         ? { engine: "sqlite", path: join(dataDirectory, "ingot.sqlite") }
         : { engine: "postgres", url: values.database },
+    bucket: values.store === undefined ? undefined : parseBucketUrl(values.store, environment),
     memoryMib: values.memory === undefined ? undefined : Number(values.memory),
     network: values.network,
     bare: values["no-image"] === true,
     trailSeconds: Number(values["trail-interval"] ?? TRAIL_SECONDS),
     digestSeconds: Number(values["digest-interval"] ?? DIGEST_SECONDS),
     auditDays: values["audit-days"] === undefined ? undefined : Number(values["audit-days"]),
+    detections: values.detections === undefined ? undefined : resolve(values.detections),
+    webhook:
+      values.webhook === undefined ? undefined : { url: values.webhook, ...(secret === undefined ? {} : { secret }) },
     masterKey: environment.INGOT_MASTER_KEY,
   };
 }
