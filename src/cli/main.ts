@@ -147,6 +147,34 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong words, 3 no server answers.`,
     .option("--digests", "and a digest of the time since the last one")
     .action(async (options) => (await import("./commands/audit.ts")).deliver(options));
 
+  const findings = ingot.command("findings").description("what detections found in the audit events");
+  const findingsCommand = commandsOf(findings);
+  findingsCommand("list", "those that nobody has closed, newest first")
+    .option("-a, --all", "closed and suppressed ones, too")
+    .option("--level <level>", "at least low, medium, high or critical")
+    .option("--everybody", "of all accounts; for the operator")
+    .action(async (options) => (await import("./commands/findings.ts")).list(options));
+  findingsCommand("show <finding>", "the events behind it, and what to do").action(async (id, options) =>
+    (await import("./commands/findings.ts")).show(id, options),
+  );
+  for (const [word, state, description] of [
+    ["acknowledge", "acknowledged", "somebody looks into it"],
+    ["close", "closed", "it is dealt with; the same again is a new finding"],
+    ["reopen", "open", "it is not"],
+  ] as const) {
+    findingsCommand(`${word} <finding>`, description)
+      .option("--note <text>", "for whoever reads it later")
+      .action(async (id, options) => (await import("./commands/findings.ts")).change(state, id, options));
+  }
+  findingsCommand("suppress <finding>", "no more findings like it")
+    .requiredOption("--reason <text>", "why not")
+    .option("--by <fields...>", "only what others must share with it (default: all of its subject)")
+    .option("--whole-rule", "all findings of its rule")
+    .action(async (id, options) => (await import("./commands/findings.ts")).suppress(id, options));
+  findingsCommand("rules", "what is looked for").action(async (options) =>
+    (await import("./commands/findings.ts")).rules(options),
+  );
+
   const store = ingot.command("store").description("what the block store holds, and its upkeep; for the operator");
   const storeCommand = commandsOf(store);
   storeCommand("usage", "bytes by image and snapshot: its own, shared, freed if deleted").action(async (options) =>

@@ -1,3 +1,4 @@
+import type { Detections } from "../audit/detections/detections.ts";
 import type { AuditTrail } from "../audit/trail.ts";
 import type { TrailDelivery } from "../audit/trail-delivery.ts";
 import type { InstanceId, Region } from "../base/ids.ts";
@@ -27,6 +28,7 @@ export interface Parts {
   readonly identity: Identity;
   readonly audit: AuditTrail;
   readonly trails: TrailDelivery;
+  readonly detections: Detections;
   readonly snapshots: SnapshotStore;
   /** Buckets and their objects; other parts see of it what `model/object-store.ts` says. */
   readonly objects: Objects;

@@ -185,8 +185,8 @@ export const findingOf = (row: FindingsTable): Finding => ({
 });
 
 export interface FindingQuery {
-  /** Empty: nobody's. */
-  readonly accountIds: readonly string[];
+  /** Empty: nobody's; null: all. */
+  readonly accountId: string | null;
   readonly states?: readonly FindingsTable["state"][];
   readonly leastLevel?: Level;
   readonly ruleId?: string;
@@ -197,10 +197,8 @@ export interface FindingQuery {
 
 /** Newest first. */
 export async function listFindings(db: Db, query: FindingQuery): Promise<Finding[]> {
-  let rows = db
-    .selectFrom("findings")
-    .selectAll()
-    .where("account_id", "in", [...query.accountIds]);
+  let rows = db.selectFrom("findings").selectAll();
+  if (query.accountId !== null) rows = rows.where("account_id", "=", query.accountId);
   if (query.states !== undefined) rows = rows.where("state", "in", [...query.states]);
   if (query.leastLevel !== undefined) rows = rows.where("level", ">=", LEVELS.indexOf(query.leastLevel));
   if (query.ruleId !== undefined) rows = rows.where("rule_id", "=", query.ruleId);

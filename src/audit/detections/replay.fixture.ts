@@ -169,7 +169,7 @@ export async function replay(t: TestContext, over: Partial<DetectionsOptions> = 
     },
     async findings() {
       await first.run();
-      return (await listFindings(database.read, { accountIds: [US], limit: 1000 })).reverse();
+      return (await listFindings(database.read, { accountId: US, limit: 1000 })).reverse();
     },
     another,
   };

@@ -1,6 +1,14 @@
 import { createAccount, listAccounts } from "./accounts.ts";
 import { deliverTrails, findEvents, getImageHistory, verifyEvents } from "./audit.ts";
-
+import {
+  deleteFindingSuppression,
+  getFinding,
+  listDetectionRules,
+  listFindingSuppressions,
+  listFindings,
+  suppressFinding,
+  updateFinding,
+} from "./findings.ts";
 import {
   collectStore,
   describeStoreTasks,
@@ -24,4 +32,11 @@ export const ingotOperations = {
   RebuildStoreIndex: rebuildStoreIndex,
   ScrubStore: scrubStore,
   StopStoreTask: stopStoreTask,
+  DeleteFindingSuppression: deleteFindingSuppression,
+  GetFinding: getFinding,
+  ListDetectionRules: listDetectionRules,
+  ListFindingSuppressions: listFindingSuppressions,
+  ListFindings: listFindings,
+  SuppressFinding: suppressFinding,
+  UpdateFinding: updateFinding,
 } as const;
