@@ -1,5 +1,5 @@
 // How snapshots are kept. Reading one is free to all; writing asks for the grant.
-import type { Region, SnapshotId, VolumeId } from "../base/ids.ts";
+import type { Region, SnapshotId } from "../base/ids.ts";
 import type { Db } from "../database/database.ts";
 import type { Grant } from "./access.ts";
 import { settingOf } from "./settings.ts";
@@ -344,17 +344,4 @@ export async function uploadsDue(db: Db): Promise<Snapshot[]> {
 /** EBS direct uploads that their client has completed, and that the store is still to make snapshots of. */
 export async function sealedUploads(db: Db): Promise<SnapshotId[]> {
   return (await uploadsDue(db)).filter((snapshot) => uploadOf(snapshot)?.sealed === true).map(({ id }) => id);
-}
-
-/** Snapshots of a volume that are not yet captured. */
-export async function pendingCapturesOf(db: Db, volumes: readonly VolumeId[]): Promise<SnapshotId[]> {
-  if (volumes.length === 0) return [];
-  const rows = await db
-    .selectFrom("snapshots")
-    .select("id")
-    .where("volume_id", "in", [...volumes])
-    .where("state", "=", "pending")
-    .where("origin", "=", "volume")
-    .execute();
-  return rows.map((row) => row.id as SnapshotId);
 }

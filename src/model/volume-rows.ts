@@ -1,5 +1,5 @@
 // How volumes are kept. Reading one is free to all; writing asks for the grant.
-import type { InstanceId, SnapshotId, VolumeId } from "../base/ids.ts";
+import type { InstanceId, VolumeId } from "../base/ids.ts";
 import type { Db } from "../database/database.ts";
 import type { VolumesTable } from "../database/tables/ec2.ts";
 import type { Grant } from "./access.ts";
@@ -189,9 +189,6 @@ export async function volumeDetached(tx: Db, id: VolumeId, at: Date): Promise<vo
   await applyModifications(tx, [id], at);
 }
 
-/** The attachment failed: the volume is free again, and the instance goes on without it. */
-export const volumeAttachFailed = volumeDetached;
-
 /** An instance has been terminated: its volumes are to be deleted, or are free again. */
 export async function releaseVolumes(tx: Db, instance: InstanceId, at: Date): Promise<void> {
   for (const volume of await volumesOfInstance(tx, instance)) {
@@ -230,15 +227,4 @@ export async function applyModifications(tx: Db, ids: readonly VolumeId[], at: D
       .where("volume_id", "=", modification.volume_id)
       .execute();
   }
-}
-
-/** Living volumes that are based on a snapshot. */
-export async function volumesBasedOn(db: Db, id: SnapshotId): Promise<VolumeId[]> {
-  const rows = await db
-    .selectFrom("volumes")
-    .select("id")
-    .where("snapshot_id", "=", id)
-    .where("state", "<>", "deleted")
-    .execute();
-  return rows.map((row) => row.id as VolumeId);
 }

@@ -2,7 +2,7 @@
 import { ApiError } from "../base/api-error.ts";
 import { newId, type Region, type SecurityGroupId, type SubnetId, type VpcId } from "../base/ids.ts";
 import type { Database, Db } from "../database/database.ts";
-import { formatIpv4, formatNetwork, parseNetwork } from "./ipv4.ts";
+import { formatNetwork, parseNetwork } from "./ipv4.ts";
 import { zonesOf } from "./regions.ts";
 
 export interface Owner {
@@ -179,11 +179,4 @@ function subnetOf(row: { id: string; vpc_id: string; zone: string; cidr: string;
     cidr: row.cidr,
     mapPublicIp: row.map_public_ip === 1,
   };
-}
-
-/** The gateway's address in a subnet: its second. */
-export function gatewayOf(cidr: string): string {
-  const network = parseNetwork(cidr);
-  if (network === null) throw new Error(`no network: ${cidr}`);
-  return formatIpv4(network.base + 1);
 }

@@ -53,9 +53,6 @@ export function operationOf<Input, Output>(schema: StaticOperationSchema): Opera
   };
 }
 
-/** `T` where the raw body, which the SDK types as a stream, is bytes: how we pass EBS blocks. */
-export type WithBytes<T, Member extends keyof T> = Omit<T, Member> & { [M in Member]: Uint8Array };
-
 /** A structure's member, resolved once when a codec is compiled. */
 export interface Member {
   /** As in the SDK's types. */

@@ -5,7 +5,6 @@ import type { Domain, Domains, FrameCipher } from "./encryption.ts";
 import {
   CODEC_RAW,
   CODEC_ZSTD,
-  DATA_FRAME,
   DamageError,
   FRAME_ENCRYPTED,
   FRAME_HEADER_BYTES,
@@ -170,6 +169,3 @@ export class BlobReader {
     return this.#domains.get(await this.packs.domainOf(pack));
   }
 }
-
-/** Most bytes that a frame of chunks decodes to. */
-export const FRAME_PLAIN_BYTES = DATA_FRAME;

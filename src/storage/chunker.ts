@@ -1,6 +1,6 @@
 // Where chunks end (FORMAT.md §2): decided by the segment's content alone.
 import { crc32 } from "node:zlib";
-import { BLOCK, MAX_CHUNK_BLOCKS } from "./format.ts";
+import { BLOCK } from "./format.ts";
 
 /** Hashing 512 bytes of a block instead of all 4096 finds the same duplicates for an eighth of the work. */
 const HEAD = 512;
@@ -17,13 +17,4 @@ export function isZeroBlock(buffer: Buffer, offset: number): boolean {
 /** Does a chunk end after the block at `offset`, because of what the block holds? */
 export function endsChunk(buffer: Buffer, offset: number): boolean {
   return (crc32(buffer.subarray(offset, offset + HEAD)) & 3) === 0;
-}
-
-/** Blocks of the chunk that starts at block `from`; `upTo` is the next zero block or the segment's end. */
-export function chunkBlocks(buffer: Buffer, from: number, upTo: number): number {
-  const last = Math.min(upTo, from + MAX_CHUNK_BLOCKS);
-  for (let block = from; block < last; block++) {
-    if (endsChunk(buffer, block * BLOCK)) return block + 1 - from;
-  }
-  return last - from;
 }

@@ -9,7 +9,6 @@ export const BLOCK = 4 * KIB;
 export const SEGMENT = 8 * MIB;
 export const SEGMENT_BLOCKS = SEGMENT / BLOCK;
 export const MAX_CHUNK_BLOCKS = 16;
-export const MAX_CHUNK = MAX_CHUNK_BLOCKS * BLOCK;
 /** Most plain bytes in a frame of chunks. */
 export const DATA_FRAME = 64 * KIB;
 /** Most plain bytes in a frame of pages and nodes: the fullest page has 71 688 bytes. */
@@ -100,13 +99,6 @@ export function frameChecksum(packName: Buffer, offset: number, frame: Buffer): 
   let sum = crc32(place);
   sum = crc32(frame.subarray(0, 12), sum);
   return crc32(frame.subarray(FRAME_HEADER_BYTES), sum);
-}
-
-export interface BlobRow {
-  readonly id: Buffer;
-  readonly frame: number;
-  readonly offset: number;
-  readonly bytes: number;
 }
 
 export interface PackFooter {
