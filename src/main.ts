@@ -109,7 +109,13 @@ async function open(
   const masterKey = await loadMasterKey(directory.masterKey, config.masterKey);
   const database = await openDatabase(config.database);
   opened.push(() => database.close());
-  const store = await openStore({ directory: directory.store, key: masterKey.derive("disk keys"), log, clock });
+  const store = await openStore({
+    directory: directory.store,
+    ...(config.bucket === undefined ? {} : { bucket: config.bucket }),
+    key: masterKey.derive("disk keys"),
+    log,
+    clock,
+  });
   opened.push(() => store.close());
   store.tasks.start();
   const blocks = store.blockServer();
@@ -149,7 +155,8 @@ async function open(
     log,
   });
   opened.push(() => detections.stop());
-  const identity = openIdentity({ database, masterKey });
+  const identity = openIdentity({ database, masterKey, log });
+  opened.push(() => identity.lastUsed.settled());
   const accountId = await firstAccount(config, directory, database, masterKey);
   if (!config.bare && !(await hasFirstImage(database.read))) {
     await makeFirstImage({

@@ -4,6 +4,7 @@ import { isAbsolute, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { type AccountId, isAccountId } from "../base/ids.ts";
 import type { DatabaseLocation } from "../database/database.ts";
+import { type BucketLocation, parseBucketUrl } from "../storage/bucket.ts";
 
 export interface ServerConfig {
   /** Absolute. */
@@ -13,6 +14,8 @@ export interface ServerConfig {
   /** The first account's id; drawn at the first start when absent. */
   readonly accountId: AccountId | undefined;
   readonly database: DatabaseLocation;
+  /** Where snapshots' content is kept; `undefined`: in the data directory. */
+  readonly bucket: BucketLocation | undefined;
   /** Memory for instances; default: the host's, but for what it needs itself. */
   readonly memoryMib: number | undefined;
   readonly network: "kernel" | "user" | undefined;
@@ -50,6 +53,8 @@ export const SERVE_USAGE = `ingot serve: runs the server in the foreground
   --host ADDRESS   address to listen on (default ${DEFAULT_HOST})
   --account ID     12 digits of the first account (default: drawn at the first start)
   --database URL   postgres://… instead of SQLite in the data directory
+  --store URL      s3://BUCKET/PREFIX?endpoint=URL&region=NAME instead of the data directory, for snapshots' content;
+                   keys in INGOT_STORE_ACCESS_KEY_ID and INGOT_STORE_SECRET_ACCESS_KEY
   --memory MIB     memory for instances (default: the host's, less what it needs itself)
   --network KIND   kernel or user (default: the best that works here)
   --trail-interval SECONDS   between deliveries of trails (default 300)
@@ -71,6 +76,7 @@ export function parseConfig(args: readonly string[], environment: NodeJS.Process
       host: { type: "string" },
       account: { type: "string" },
       database: { type: "string" },
+      store: { type: "string" },
       memory: { type: "string" },
       network: { type: "string" },
       "trail-interval": { type: "string" },
@@ -116,6 +122,7 @@ export function parseConfig(args: readonly string[], environment: NodeJS.Process
       values.database === undefined
         ? { engine: "sqlite", path: join(dataDirectory, "ingot.sqlite") }
         : { engine: "postgres", url: values.database },
+    bucket: values.store === undefined ? undefined : parseBucketUrl(values.store, environment),
     memoryMib: values.memory === undefined ? undefined : Number(values.memory),
     network: values.network,
     bare: values["no-image"] === true,
