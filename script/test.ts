@@ -1,4 +1,4 @@
-// npm test [-- check|unit|api|guests|faults|FILE…]: all of it when nothing is named, the quickest first.
+// npm test [-- check|unit|api|faults|s3|guests|FILE…]: all of it when nothing is named, the quickest first.
 import { spawnSync } from "node:child_process";
 import { globSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -13,6 +13,7 @@ const STAGES: Record<string, { readonly files: readonly string[]; readonly concu
   unit: { files: ["src/**/*.test.ts", "script/*.test.ts", "test/*.test.ts"], concurrency: 2 },
   api: { files: ["test/api/**/*.test.ts"], concurrency: 2 },
   faults: { files: ["test/faults/**/*.test.ts"], concurrency: 1 },
+  s3: { files: ["test/s3/**/*.test.ts"], concurrency: 1 },
   guests: { files: ["test/guests/**/*.test.ts"], concurrency: 1 },
 };
 const CHECKS = [

@@ -112,27 +112,27 @@ function ingotTool(name: string, changed: boolean): Tool {
         rmSync(socket, { force: true });
         // The overlay's reader works for Ingot: its time counts, too.
         const report = join(scratch, "nbd-time");
-        const argv = [
-          "-q",
-          "-o",
-          report,
-          "-f",
-          "%U %S",
+        const pid = join(scratch, "nbd-pid");
+        const server = [
           "qemu-nbd",
           "-r",
           "-A",
+          "-t",
+          "-e",
+          "8",
           "-x",
           "disk",
           "-k",
           socket,
+          "--pid-file",
+          pid,
           overlay(image),
         ];
-        const server = spawn("/usr/bin/time", argv, { stdio: "ignore" });
+        spawn("/usr/bin/time", ["-q", "-o", report, "-f", "%U %S", ...server], { stdio: "ignore" });
         while (!existsSync(socket)) execFileSync("sleep", ["0.02"]);
         cost = timed(NODE, [INGOT, "changed", home, String(bytesOf(image)), base, socket]);
-        // It ends with its last client.
+        process.kill(Number(readFileSync(pid, "utf8")));
         while (!existsSync(report) || readFileSync(report, "utf8") === "") execFileSync("sleep", ["0.02"]);
-        void server;
         const [user = "0", system = "0"] = readFileSync(report, "utf8").trim().split("\n").at(-1)!.split(" ");
         rmSync(report);
         cost = { ...cost, cpuS: cost.cpuS + Number(user) + Number(system) };

@@ -74,7 +74,9 @@ test("the store's door", async (t) => {
     assert.equal(Snapshots[0]?.FullSnapshotSizeInBytes, 2 * BLOCK);
     assert.equal(of.get(one)?.OwnerId, platform.accountId);
     const bytes = of.get(two)!;
-    assert.ok(bytes.SharedBytes > BLOCK && bytes.ExclusiveBytes > BLOCK && bytes.ExclusiveBytes < 1.1 * BLOCK);
+    // The first chunk of what is shared begins before it in one of them.
+    assert.ok(bytes.SharedBytes > 0.8 * BLOCK && bytes.SharedBytes < 1.05 * BLOCK, `${bytes.SharedBytes}`);
+    assert.ok(bytes.ExclusiveBytes > 0.95 * BLOCK && bytes.ExclusiveBytes < 1.3 * BLOCK, `${bytes.ExclusiveBytes}`);
     const named = usage.Images.find(({ ImageId }) => ImageId === image)!;
     assert.deepEqual(
       [named.Name, named.SnapshotIds, named.ExclusiveBytes, named.SharedBytes],

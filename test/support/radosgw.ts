@@ -21,7 +21,7 @@ export function radosgwMissing(): string | false {
     try {
       accessSync(join("/usr/bin", program));
     } catch {
-      return `${program} is not installed (apt-get install ceph-mon ceph-osd ceph-mgr radosgw ceph-common)`;
+      return `${program} is not installed (apt-get install ceph-mon ceph-osd radosgw)`;
     }
   }
   if (process.getuid?.() !== 0) return "Ceph's daemons are started as root here";
