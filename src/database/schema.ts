@@ -7,4 +7,11 @@ import type { S3Tables } from "./tables/s3.ts";
 import type { SsmTables } from "./tables/ssm.ts";
 
 /** Every table, by area: each file in `tables/` says what its rows hold. */
-export interface Schema extends IdentityTables, AuditTables, DetectionTables, Ec2Tables, S3Tables, SsmTables, OrganizationTables {}
+export interface Schema
+  extends IdentityTables,
+    AuditTables,
+    DetectionTables,
+    Ec2Tables,
+    S3Tables,
+    SsmTables,
+    OrganizationTables {}

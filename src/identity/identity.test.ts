@@ -171,10 +171,8 @@ test("a session token is bound to its key, its time and its limits", async (t) =
   assert.equal(found.secretAccessKey, secretAccessKey);
   assert.equal((await at(3_600_000)).kind, "expired-token");
   assert.equal((await identity.credentials.find(accessKeyId, undefined, NOW)).kind, "invalid-token");
-  assert.equal(
-    (await identity.credentials.find(`${accessKeyId.slice(0, -1)}2`, sessionToken, NOW)).kind,
-    "invalid-token",
-  );
+  const other = `${accessKeyId.slice(0, -1)}${accessKeyId.endsWith("2") ? "3" : "2"}`;
+  assert.equal((await identity.credentials.find(other, sessionToken, NOW)).kind, "invalid-token");
   const verdict = (action: string) => identity.authorizer.authorize(found.caller, [{ ...stop, action }], FACTS);
   assert.equal((await verdict("ec2:DescribeImages")).granted, true);
   const refused = await verdict("ec2:StopInstances");
