@@ -34,6 +34,7 @@ export const tinyPackages = ({ kernel }: Distribution): PackageRequest => ({
     "dropbear-bin",
     "e2fsprogs",
     "fdisk",
+    "openssh-client",
     "openssh-sftp-server",
     "util-linux",
     // For this machine, not for the image: they make its boot loader.
@@ -44,11 +45,15 @@ export const tinyPackages = ({ kernel }: Distribution): PackageRequest => ({
   kernel,
 });
 
-/** Programs that busybox does not have. dropbear runs sftp-server for scp and sftp. */
+/**
+ * Programs that busybox does not have. dropbear runs sftp-server for sftp and today's scp. The older scp, which Packer and
+ * Terraform's provisioners speak by default, runs scp over there.
+ */
 const PROGRAMS = [
   "usr/sbin/dropbear",
   "usr/bin/dropbearkey",
   "usr/bin/dbclient",
+  "usr/bin/scp",
   "usr/lib/openssh/sftp-server",
   "usr/sbin/sfdisk",
   "usr/bin/partx",

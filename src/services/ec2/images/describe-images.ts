@@ -2,7 +2,7 @@
 //
 // Hidden unless asked for: disabled images (IncludeDisabled), other accounts' deprecated ones (IncludeDeprecated, or by id).
 // With Allowed AMIs enabled, other accounts' images that are not allowed. Deregistered images are gone; an id that an own
-// instance still refers to is then no error, but finds nothing.
+// instance still refers to, or that its owner deregistered within the hour, is then no error, but finds nothing.
 import { DescribeImages$, type DescribeImagesRequest, type DescribeImagesResult } from "@aws-sdk/client-ec2";
 import { ApiError } from "../../../base/api-error.ts";
 import { type ImageId, isAccountId, parseId } from "../../../base/ids.ts";
@@ -23,6 +23,11 @@ import { viewerOf } from "./viewer.ts";
 const OWNER_ALIASES = ["amazon", "aws-marketplace", "aws-backup-vault", "ingot"];
 const LISTED: readonly ImageState[] = ["pending", "available", "failed"];
 const PAGE = { min: 1, max: 1000 };
+/**
+ * EC2 forgets a deregistered image after "a short interval". Clients that wait for its end (Ansible's ec2_ami) look by id
+ * until nothing is found, and take an error for a failure.
+ */
+const REMEMBERED_MS = 3_600_000;
 
 export const describeImages = operation({
   action: "ec2:DescribeImages",
@@ -152,7 +157,15 @@ async function refuseUnknown(ctx: RequestContext, ids: readonly ImageId[], found
     .select("id")
     .where("id", "in", missing)
     .where("region", "=", ctx.region)
-    .where("state", "<>", "deregistered")
+    .where(({ eb, and, or }) =>
+      or([
+        eb("state", "<>", "deregistered"),
+        and([
+          eb("account_id", "=", ctx.caller.accountId),
+          eb("deregistered_at", ">", new Date(ctx.now().getTime() - REMEMBERED_MS).toISOString()),
+        ]),
+      ]),
+    )
     .execute();
   const launched = await db
     .selectFrom("instances")

@@ -209,11 +209,13 @@ test("Sharing decides who sees an image; both of EC2's styles say it, together o
   const world = await actionWorld(t);
   const image = await registered(world, "shared");
   assert.deepEqual(await seenBy(world, GUEST), []);
-  // Packer's request: both styles at once.
+  // Packer's request: both styles at once, and no OperationType.
+  await assert.rejects(
+    world.call(images.ModifyImageAttribute, { ImageId: image, UserIds: [GUEST] }),
+    refused("MissingParameter"),
+  );
   await world.call(images.ModifyImageAttribute, {
     ImageId: image,
-    Attribute: "launchPermission",
-    OperationType: "add",
     UserIds: [GUEST],
     LaunchPermission: { Add: [{ UserId: GUEST }] },
   });
@@ -375,10 +377,11 @@ test("DeregisterImage: the image is gone, its snapshots stay unless asked for, a
     (await world.call(describeSnapshots, {})).Snapshots?.map((snapshot) => snapshot.SnapshotId),
     [root],
   );
-  await assert.rejects(
-    world.call(images.DescribeImages, { ImageIds: [image] }),
-    refused("InvalidAMIID.NotFound", `The image id '[${image}]' does not exist`),
-  );
+  const asked = () => world.call(images.DescribeImages, { ImageIds: [image] });
+  assert.deepEqual((await asked()).Images, []);
+  await assert.rejects(seenBy(world, GUEST, { ImageIds: [image] }), refused("InvalidAMIID.NotFound"));
+  world.pass(3600);
+  await assert.rejects(asked(), refused("InvalidAMIID.NotFound", `The image id '[${image}]' does not exist`));
   await assert.rejects(
     world.call(images.DeregisterImage, { ImageId: image }),
     refused("InvalidAMIID.Unavailable", `The image id '[${image}]' is no longer available`),

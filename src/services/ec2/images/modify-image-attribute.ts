@@ -107,8 +107,9 @@ function parsePermissions(input: ModifyImageAttributeRequest) {
     ...(input.OrganizationArns ?? []).map((arn) => parsePermission({ OrganizationArn: arn })),
     ...(input.OrganizationalUnitArns ?? []).map((arn) => parsePermission({ OrganizationalUnitArn: arn })),
   ];
-  if (old.length > 0) {
-    const way = oneOf(input.OperationType, ["add", "remove"], "operationType");
+  const way = oneOf(input.OperationType, ["add", "remove"], "operationType");
+  // Packer 1.6 names each account in both styles and says OperationType in neither; EC2 then goes by the newer one.
+  if (old.length > 0 && (way !== undefined || add.length + remove.length === 0)) {
     if (way === undefined)
       throw new ApiError("MissingParameter", "The request must contain the parameter operationType");
     (way === "add" ? add : remove).push(...old);

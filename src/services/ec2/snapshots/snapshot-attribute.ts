@@ -98,8 +98,9 @@ function parseChange(input: ModifySnapshotAttributeRequest): Change {
     ...(input.UserIds ?? []).map((id) => parsePermission({ UserId: id })),
     ...(input.GroupNames ?? []).map((group) => parsePermission({ Group: group as ShownPermission["Group"] })),
   ];
-  if (old.length > 0) {
-    const way = oneOf(input.OperationType, ["add", "remove"], "operationType");
+  const way = oneOf(input.OperationType, ["add", "remove"], "operationType");
+  // Packer 1.6 names each account in both styles and says OperationType in neither; EC2 then goes by the newer one.
+  if (old.length > 0 && (way !== undefined || add.length + remove.length === 0)) {
     if (way === undefined) throw missingParameter("operationType");
     (way === "add" ? add : remove).push(...old);
   }
