@@ -22,6 +22,7 @@ const PREFIX = {
   dhcpOptions: "dopt",
   importImageTask: "import-ami",
   importSnapshotTask: "import-snap",
+  imageUsageReport: "amiur",
 } as const;
 export type IdKind = keyof typeof PREFIX;
 

@@ -175,6 +175,14 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong words, 3 no server answers.`,
     (await import("./commands/findings.ts")).rules(options),
   );
 
+  command("report", "instances by their images' age, images in use that should not be, images that nobody uses")
+    .option("--csv", "comma-separated values")
+    .option("--unused <days>", "images that nothing has launched for so long", positiveInteger, 90)
+    .option("--old <days>", "images older than this count as old", positiveInteger, 90)
+    .option("--region <region>", "of one Region only")
+    .option("--everybody", "of all accounts; for the operator")
+    .action(async (options) => (await import("./commands/report.ts")).report(options));
+
   const store = ingot.command("store").description("what the block store holds, and its upkeep; for the operator");
   const storeCommand = commandsOf(store);
   storeCommand("usage", "bytes by image and snapshot: its own, shared, freed if deleted").action(async (options) =>

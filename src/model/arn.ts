@@ -14,7 +14,8 @@ export type OwnedResourceType =
   | "security-group-rule"
   | "subnet"
   | "vpc"
-  | "network-interface";
+  | "network-interface"
+  | "image-usage-report";
 
 /** `arn:aws:ec2:REGION:ACCOUNT:TYPE/ID`; `id` may be `*` for one that is yet to be made. */
 export const ec2Arn = (region: Region, accountId: string, type: OwnedResourceType, id: string): string =>

@@ -1,5 +1,6 @@
 import { createAccount, listAccounts } from "./accounts.ts";
 import { deliverTrails, findEvents, getImageHistory, verifyEvents } from "./audit.ts";
+import { getComplianceReport } from "./compliance.ts";
 import {
   deleteFindingSuppression,
   getFinding,
@@ -33,6 +34,7 @@ export const ingotOperations = {
   ScrubStore: scrubStore,
   StopStoreTask: stopStoreTask,
   DeleteFindingSuppression: deleteFindingSuppression,
+  GetComplianceReport: getComplianceReport,
   GetFinding: getFinding,
   ListDetectionRules: listDetectionRules,
   ListFindingSuppressions: listFindingSuppressions,

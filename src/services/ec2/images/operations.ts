@@ -10,6 +10,7 @@ import { copyImage } from "./copy-image.ts";
 import { createImage } from "./create-image.ts";
 import { deregisterImage } from "./deregister-image.ts";
 import { describeImageAttribute } from "./describe-image-attribute.ts";
+import { describeImageReferences } from "./describe-image-references.ts";
 import { describeImages } from "./describe-images.ts";
 import { describeInstanceImageMetadata } from "./describe-instance-image-metadata.ts";
 import { getImageAncestry } from "./get-image-ancestry.ts";
@@ -25,6 +26,12 @@ import {
   enableImageDeregistrationProtection,
 } from "./image-deregistration-protection.ts";
 import { disableImage, enableImage } from "./image-state.ts";
+import {
+  createImageUsageReport,
+  deleteImageUsageReport,
+  describeImageUsageReportEntries,
+  describeImageUsageReports,
+} from "./image-usage-report.ts";
 import { modifyImageAttribute, resetImageAttribute } from "./modify-image-attribute.ts";
 import { registerImage } from "./register-image.ts";
 
@@ -32,9 +39,14 @@ export const imageOperations = {
   CancelImageLaunchPermission: cancelImageLaunchPermission,
   CopyImage: copyImage,
   CreateImage: createImage,
+  CreateImageUsageReport: createImageUsageReport,
+  DeleteImageUsageReport: deleteImageUsageReport,
   DeregisterImage: deregisterImage,
   DescribeImageAttribute: describeImageAttribute,
+  DescribeImageReferences: describeImageReferences,
   DescribeImages: describeImages,
+  DescribeImageUsageReportEntries: describeImageUsageReportEntries,
+  DescribeImageUsageReports: describeImageUsageReports,
   DescribeInstanceImageMetadata: describeInstanceImageMetadata,
   DisableAllowedImagesSettings: disableAllowedImagesSettings,
   DisableImage: disableImage,
