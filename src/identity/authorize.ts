@@ -6,7 +6,7 @@ import type { ConditionKeys, Grant, ResourceCheck } from "../model/access.ts";
 import type { Caller } from "../model/identity/caller.ts";
 import type { AuthorizationMessages } from "./authorization-message.ts";
 import { callerKeys, subjectOf } from "./caller-keys.ts";
-import { type Decision, evaluate, type Layer, type NamedPolicy, type PolicySet } from "./evaluate.ts";
+import { type Decision, evaluate, type Layer, type NamedPolicy, type PolicySet, questionOf } from "./evaluate.ts";
 import { compilePolicy } from "./policy/compile.ts";
 import { type Context, contextOf, layered } from "./policy/context.ts";
 import { splitArn } from "./policy/pattern.ts";
@@ -32,6 +32,11 @@ export interface Authorizer {
   authorize(caller: Caller, checks: readonly ResourceCheck[], request: ConditionKeys): Promise<Authorization>;
   /** One decision, for what is asked beside the door: may the caller see why, which of these may it use. */
   decide(caller: Caller, check: ResourceCheck, request: ConditionKeys): Promise<Decision>;
+  /**
+   * Does any policy let the caller do `action` to anything at all? For calls that do not come so far as to name a resource.
+   * @returns what the client is told when none does
+   */
+  mayAtAll(service: string, caller: Caller, action: string): Promise<ApiError | null>;
   /** What bears on a caller: for explanations. */
   policiesOf(caller: Caller): Promise<PolicySet>;
   /** What the client is told: the code and sentence of its service, in EC2 with the encoded message. */
@@ -135,8 +140,32 @@ export function createAuthorizer(parts: {
       const under = contextOf({ ...request, ...callerKeys(caller) });
       return decideWith(caller, check, await policiesOf(caller), under);
     },
+    async mayAtAll(service, caller, action) {
+      const named = action.toLowerCase();
+      // What a resource's own policy may grant as well is not the caller's policies' to refuse beforehand.
+      if (ALWAYS_ALLOWED.has(named) || named.startsWith("sts:assumerole")) return null;
+      const policies = await policiesOf(caller);
+      const layer = isBeyondSessionToken(caller, named) ? "session" : lackingLayer(policies, named);
+      if (layer === null) return null;
+      const check = { action, resource: "*", keys: {} };
+      const decision = { allowed: false, reason: "implicitDeny", layer, statement: null } as const;
+      return denial(service, caller, { granted: false, check, decision, keys: callerKeys(caller) }, messages);
+    },
     denial: (service, caller, refusal) => denial(service, caller, refusal, messages),
   };
+}
+
+/** The first layer of which no statement allows the action, whatever the resource and the conditions. */
+function lackingLayer(policies: PolicySet, action: string): Layer | null {
+  const question = questionOf({ action, resource: "*", context: contextOf({}) });
+  const speaks = (layer: readonly NamedPolicy[]): boolean =>
+    layer.some(({ policy }) =>
+      policy.statements.some(({ effect, parts }) => effect === "Allow" && parts.action(question)),
+    );
+  if (!policies.organization.every(speaks)) return "organization";
+  if (!speaks(policies.identity)) return "identity";
+  if (policies.boundary !== null && !speaks([policies.boundary])) return "boundary";
+  return policies.session !== null && !speaks(policies.session) ? "session" : null;
 }
 
 /** The user or role whose policies speak for the caller; null for root, which needs none. */

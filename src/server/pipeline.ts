@@ -88,6 +88,7 @@ export function createPipeline(parts: PipelineParts): Answering {
       allowUnsignedPayload: service === "ebs" && call.request.method === "PUT",
     });
     if (fault !== undefined) throw signatureError(service, fault);
+    parts.identity.lastUsed.note(found.caller, service, parsed.region, time);
     if (call.request.stream === undefined) return { caller: found.caller, payload: undefined };
     const signed = payloadOf(parsed, found.secretAccessKey, call.request, keys);
     if (signed === undefined) {
@@ -110,8 +111,14 @@ export function createPipeline(parts: PipelineParts): Answering {
     if (operation === undefined) throw notAnswered(service, action);
     const schema = operationOf<object, object>(operation.schema);
     const region = regionOf(parsed, service);
-    const received = payload === undefined ? call.request : await receive(schema, call.request, payload);
-    const input = codec.decode(schema, received);
+    let input: object;
+    try {
+      const received = payload === undefined ? call.request : await receive(schema, call.request, payload);
+      input = codec.decode(schema, received);
+    } catch (error) {
+      await mustHaveSomeLeave(caller, operation.action, error);
+      throw error;
+    }
     const ctx: RequestContext = {
       caller,
       region,
@@ -194,7 +201,10 @@ export function createPipeline(parts: PipelineParts): Answering {
     return output;
   }
 
-  /** What the call names. A refusal that gives away whether something exists is only for those who may act on it. */
+  /**
+   * What the call names. A refusal that gives away whether something exists is only for those who may act on it; any
+   * other, only for those who may do such a thing at all.
+   */
   async function resolve(
     ctx: RequestContext,
     operation: AnyOperation,
@@ -207,9 +217,17 @@ export function createPipeline(parts: PipelineParts): Answering {
       if (error instanceof ApiError && error.resourceArn !== undefined) {
         const service = operation.action.slice(0, operation.action.indexOf(":"));
         await authorise(ctx, service, [{ action: operation.action, resource: error.resourceArn, keys: {} }], shared);
-      }
+      } else await mustHaveSomeLeave(ctx.caller, operation.action, error);
       throw error;
     }
+  }
+
+  /** Before a caller hears what is wrong with a call: whoever may not make it hears that, and nothing else. */
+  async function mustHaveSomeLeave(caller: Caller, action: string, error: unknown): Promise<void> {
+    // A denial of `resolve` itself is as good as ours. What is our own fault is no secret either.
+    if (!(error instanceof ApiError) || error.code === "UnauthorizedOperation") return;
+    const denial = await parts.identity.authorizer.mayAtAll(action.slice(0, action.indexOf(":")), caller, action);
+    if (denial !== null) throw denial;
   }
 
   async function authorise(
