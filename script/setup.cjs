@@ -36,9 +36,6 @@ const PROGRAMS = [
   { program: "busybox", package: "busybox-static", why: "the tests' smallest guests", for: ["test"] },
   { program: "openssl", package: "openssl", why: "the tests check signatures with it", for: ["test"] },
   { program: "curl", package: "curl", why: "the tests are one more client", for: ["test"] },
-  { program: "ceph-mon", package: "ceph-mon", why: "a real S3 server, for the tests", for: ["test"] },
-  { program: "ceph-osd", package: "ceph-osd", why: "a real S3 server, for the tests", for: ["test"] },
-  { program: "radosgw", package: "radosgw", why: "a real S3 server, for the tests", for: ["test"] },
   { program: "mmdebstrap", package: "mmdebstrap", why: "bakes full Debian images", for: ["bake"] },
   {
     program: "/usr/share/keyrings/debian-archive-keyring.gpg",
