@@ -109,17 +109,25 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong words, 3 no server answers.`,
   }
 
   const account = ingot.command("account").description("accounts of this server, for its operator");
-  const accountCommand = (words: string, description: string): Command =>
-    commandsOf(account)(words, description).option("--database <url>", "where the server was given one");
+  const accountCommand = commandsOf(account);
   accountCommand("create", "make an account with an administrator")
     .option("--id <digits>", "12 digits (default: drawn)")
     .option("--name <name>", "its name", "Account")
-    .option("--email <address>", "its root user's", "root@localhost")
+    .option("--email <address>", "its root user's")
     .action(async (options) => (await import("./commands/account.ts")).create(options));
   accountCommand("list", "all accounts").action(async (options) =>
     (await import("./commands/account.ts")).list(options),
   );
 
+  command("explain <action> [resource]", "may somebody do that, what decides it, and what would have to change")
+    .option("-p, --principal <arn>", "a user, a role or the root user of the account (default: you)")
+    .option("-c, --context <key=value...>", "condition keys of the call")
+    .action(async (action, resource, options) =>
+      (await import("./commands/explain.ts")).explainAccess(action, resource, options),
+    );
+  command("access <image>", "who can launch or copy an image, and through what").action(async (image, options) =>
+    (await import("./commands/access.ts")).access(image, options),
+  );
   command("history <image>", "an image's life: who made it, changed, shared, launched, copied it").action(
     async (image, options) => (await import("./commands/history.ts")).history(image, options),
   );

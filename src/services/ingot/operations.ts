@@ -1,4 +1,6 @@
 import { createAccount, listAccounts } from "./accounts.ts";
+import { explainAccess } from "./explain-access.ts";
+import { listImageAccess } from "./list-image-access.ts";
 import { deliverTrails, findEvents, getImageHistory, verifyEvents } from "./audit.ts";
 import { getComplianceReport } from "./compliance.ts";
 import {
@@ -29,6 +31,8 @@ export const ingotOperations = {
   FindEvents: findEvents,
   GetImageHistory: getImageHistory,
   ListAccounts: listAccounts,
+  ExplainAccess: explainAccess,
+  ListImageAccess: listImageAccess,
   VerifyEvents: verifyEvents,
   RebuildStoreIndex: rebuildStoreIndex,
   ScrubStore: scrubStore,
