@@ -7,10 +7,10 @@ import type { Caller } from "../model/identity/caller.ts";
 import type { AuthorizationMessages } from "./authorization-message.ts";
 import { callerKeys, subjectOf } from "./caller-keys.ts";
 import { type Decision, evaluate, type Layer, type NamedPolicy, type PolicySet, questionOf } from "./evaluate.ts";
+import type { Organizations } from "./organizations.ts";
 import { compilePolicy } from "./policy/compile.ts";
 import { type Context, contextOf, layered } from "./policy/context.ts";
 import { splitArn } from "./policy/pattern.ts";
-import type { Organizations } from "./organizations.ts";
 import type { Principals } from "./principals.ts";
 
 /** A check that was refused, and why. */
