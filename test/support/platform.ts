@@ -34,7 +34,7 @@ import { isRunning, killAll, processesOf } from "./processes.ts";
 
 const REPOSITORY = dirname(dirname(import.meta.dirname));
 /** Starting may have to wait for a machine that boots guests beside it. */
-const READY_MS = 120_000;
+const READY_MS = 400_000;
 const END_MS = 30_000;
 
 /** The first account of every platform that does not ask for another. */
