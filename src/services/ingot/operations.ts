@@ -1,8 +1,7 @@
 import { createAccount, listAccounts } from "./accounts.ts";
-import { explainAccess } from "./explain-access.ts";
-import { listImageAccess } from "./list-image-access.ts";
 import { deliverTrails, findEvents, getImageHistory, verifyEvents } from "./audit.ts";
 import { getComplianceReport } from "./compliance.ts";
+import { explainAccess } from "./explain-access.ts";
 import {
   deleteFindingSuppression,
   getFinding,
@@ -12,6 +11,7 @@ import {
   suppressFinding,
   updateFinding,
 } from "./findings.ts";
+import { listImageAccess } from "./list-image-access.ts";
 import {
   collectStore,
   describeStoreTasks,
