@@ -21,6 +21,7 @@ import { pageTokens } from "../../src/protocol/pages.ts";
 import type { Parts, RequestContext } from "../../src/services/context.ts";
 import type { Operation, Resolution } from "../../src/services/operation.ts";
 import { openStore, type SnapshotStore } from "../../src/storage/store.ts";
+import { testDatabase } from "./test-database.ts";
 
 export const OWNER = "111111111111";
 export const GUEST = "222222222222";
@@ -187,12 +188,14 @@ const instanceRow = (id: InstanceId, now: Date) => ({
 /** Gone, with its files, when the test ends. */
 export async function actionWorld(t: TestContext): Promise<ActionWorld> {
   const directory = await mkdtemp(join(tmpdir(), "ingot-actions-"));
-  const database = await openDatabase({ engine: "sqlite", path: join(directory, "ingot.db") });
-  const store = await openStore({ directory: join(directory, "store"), log: silentLog, workers: 1 });
+  const closing: (() => Promise<void>)[] = [];
   t.after(async () => {
-    await store.close();
-    await database.close();
+    for (const close of closing.reverse()) await close();
     await rm(directory, { recursive: true, force: true });
   });
+  const database = await openDatabase(await testDatabase(t, directory));
+  closing.push(() => database.close());
+  const store = await openStore({ directory: join(directory, "store"), log: silentLog, workers: 1 });
+  closing.push(() => store.close());
   return new ActionWorld(database, store);
 }

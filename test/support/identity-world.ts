@@ -18,6 +18,7 @@ import type { Parts, RequestContext } from "../../src/services/context.ts";
 import { iamOperations } from "../../src/services/iam/operations.ts";
 import type { Operation } from "../../src/services/operation.ts";
 import { stsOperations } from "../../src/services/sts/operations.ts";
+import { testDatabase } from "./test-database.ts";
 
 type Operations = typeof iamOperations & typeof stsOperations;
 const OPERATIONS: Operations = { ...iamOperations, ...stsOperations };
@@ -53,14 +54,16 @@ export const SECOND = accountId("222222222222");
 
 export async function identityWorld(t: TestContext): Promise<IdentityWorld> {
   const directory = await mkdtemp(join(tmpdir(), "identity-"));
-  const database = await openDatabase({ engine: "sqlite", path: join(directory, "db") });
-  const masterKey = newMasterKey();
-  const identity = openIdentity({ database, masterKey });
+  const closing: (() => Promise<void>)[] = [];
   t.after(async () => {
-    await identity.lastUsed.settled();
-    await database.close();
+    for (const close of closing.reverse()) await close();
     await rm(directory, { recursive: true });
   });
+  const database = await openDatabase(await testDatabase(t, directory));
+  closing.push(() => database.close());
+  const masterKey = newMasterKey();
+  const identity = openIdentity({ database, masterKey });
+  closing.push(() => identity.lastUsed.settled());
   const now = new Date("2026-11-24T08:00:00.000Z");
   const account = (id: AccountId) =>
     createAccount({ database, masterKey, now }, { id, name: `account ${id}`, email: `${id}@example.com` });
