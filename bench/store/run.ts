@@ -115,8 +115,19 @@ function ingotTool(name: string, changed: boolean): Tool {
         // The overlay's reader works for Ingot: its time counts, too.
         const report = join(scratch, "nbd-time");
         const pid = join(scratch, "nbd-pid");
-        const server = [
-          "qemu-nbd",
+        // As the host opens a stopped machine's disk: an empty layer, the overlay, and beneath it what is the store's and
+        // is not read (here nothing at all, there the block server).
+        const top = join(scratch, "top.qcow2");
+        execFileSync("qemu-img", ["create", "-q", "-f", "qcow2", top, String(bytesOf(image))]);
+        const layer = join(scratch, "layer.qcow2");
+        execFileSync("cp", [overlay(image), layer]);
+        execFileSync("qemu-img", ["rebase", "-u", "-b", "", layer]);
+        const layers = [
+          `driver=qcow2,file.driver=file,file.filename=${top}`,
+          `backing.driver=qcow2,backing.file.driver=file,backing.file.filename=${layer}`,
+          `backing.backing.driver=null-co,backing.backing.size=${bytesOf(image)},backing.backing.read-zeroes=on`,
+        ].join(",");
+        const options = [
           "-r",
           "-A",
           "-t",
@@ -128,8 +139,10 @@ function ingotTool(name: string, changed: boolean): Tool {
           socket,
           "--pid-file",
           pid,
-          overlay(image),
+          "--image-opts",
+          layers,
         ];
+        const server = ["qemu-nbd", ...options];
         spawn("/usr/bin/time", ["-q", "-o", report, "-f", "%U %S", ...server], { stdio: "ignore" });
         while (!existsSync(socket)) execFileSync("sleep", ["0.02"]);
         cost = timed(NODE, [INGOT, "changed", home, String(bytesOf(image)), base, socket]);
