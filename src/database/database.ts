@@ -3,7 +3,7 @@
 //
 // Writers are serialised in this process: SQLite has one writer anyway, and a rule that reads before it writes then
 // holds without retries. On PostgreSQL transactions are SERIALIZABLE and a conflict is tried again.
-import { Kysely, PostgresDialect } from "kysely";
+import { HandleEmptyInListsPlugin, Kysely, PostgresDialect, replaceWithNoncontingentExpression } from "kysely";
 import { chain } from "../base/errors.ts";
 import { migrate } from "./migrate.ts";
 import type { Schema } from "./schema.ts";
@@ -67,7 +67,9 @@ async function openPostgres(url: string): Promise<Database> {
   const types = new pg.TypeOverrides();
   types.setTypeParser(20, (text: string) => Number(text));
   const pool = new pg.Pool({ connectionString: url, max: 10, types });
-  const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
+  // `in ()`, which nothing is in, is SQLite's; here it is a syntax error.
+  const emptyLists = new HandleEmptyInListsPlugin({ strategy: replaceWithNoncontingentExpression });
+  const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }), plugins: [emptyLists] });
   try {
     await migrate(db);
   } catch (error) {
