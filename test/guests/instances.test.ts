@@ -285,11 +285,12 @@ test("a role's credentials reach its own instance and do exactly what the role m
   assert.ok(instance);
   const text = await run(instance, "wget -qO- http://169.254.169.254/latest/meta-data/iam/security-credentials/guest");
   const credentials = JSON.parse(text) as Record<"AccessKeyId" | "SecretAccessKey" | "Token", string>;
-  const guest = platform.client(EC2Client, {
+  const keys = {
     accessKeyId: credentials.AccessKeyId,
     secretAccessKey: credentials.SecretAccessKey,
     sessionToken: credentials.Token,
-  });
+  };
+  const guest = platform.client(EC2Client, keys);
   const { Images = [] } = await guest.send(new DescribeImagesCommand({ Owners: ["ingot"] }));
   assert.equal(Images.length, 1);
   await assert.rejects(guest.send(new DescribeInstancesCommand({})), (error: Error) => {
@@ -298,6 +299,22 @@ test("a role's credentials reach its own instance and do exactly what the role m
     return true;
   });
   assert.match(text, /"Expiration"/);
+  // The stock tools, with nothing configured but what the instance was handed.
+  const tool = (program: string, ...words: string[]) =>
+    promisify(execFile)(program, words, { env: platform.environment(keys), timeout: 120_000 });
+  const who = JSON.parse((await tool("aws", "sts", "get-caller-identity", "--output", "json")).stdout);
+  assert.match(who.Arn, new RegExp(`assumed-role/guest/${instance.InstanceId}$`));
+  await assert.rejects(tool("aws", "ec2", "describe-instances"), /UnauthorizedOperation/);
+  const script = `
+import boto3, botocore
+ec2 = boto3.client("ec2")
+print(len(ec2.describe_images(Owners=["ingot"])["Images"]))
+try:
+    ec2.describe_instances()
+except botocore.exceptions.ClientError as error:
+    print(error.response["Error"]["Code"])
+`;
+  assert.equal((await tool("python3", "-c", script)).stdout, "1\nUnauthorizedOperation\n");
   await terminate([instance.InstanceId ?? ""]);
 });
 
