@@ -191,7 +191,7 @@ export async function allOrStop<T>(
 }
 
 /** Which segments hold anything that may have changed, and how many bytes that is; `dataBytes` of them must be read. */
-function segmentsToVisit(
+export function segmentsToVisit(
   changed: Float64Array,
   zero: Float64Array,
   bytes: number,
@@ -206,8 +206,14 @@ function segmentsToVisit(
       if (segments.at(-1) !== segment) segments.push(segment);
     }
   }
+  // Zeroes outside what has changed say nothing: an overlay's host tells of them all.
   let zeroBytes = 0;
-  for (let i = 0; i < zero.length; i += 2) zeroBytes += zero[i + 1]! - zero[i]!;
+  for (let i = 0, j = 0; i < zero.length && j < changed.length; ) {
+    const overlap = Math.min(zero[i + 1]!, changed[j + 1]!) - Math.max(zero[i]!, changed[j]!);
+    if (overlap > 0) zeroBytes += overlap;
+    if (zero[i + 1]! < changed[j + 1]!) i += 2;
+    else j += 2;
+  }
   return { segments, changedBytes, dataBytes: Math.max(0, changedBytes - zeroBytes) };
 }
 
