@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -23,9 +23,15 @@ async function realQemu(t: TestContext): Promise<string> {
     qemu.kill("SIGKILL");
     await ended;
   });
-  while (!existsSync(path)) await new Promise((resolve) => setTimeout(resolve, 5));
+  while (!isListening(path)) await new Promise((resolve) => setTimeout(resolve, 5));
   return path;
 }
+
+/** The socket's file is there a moment before anybody listens, and a connection to try it would be QEMU's one client. */
+const isListening = (path: string): boolean =>
+  readFileSync("/proc/net/unix", "utf8")
+    .split("\n")
+    .some((line) => line.endsWith(` ${path}`) && line.includes(" 00010000 "));
 
 /** A server that says what a test wants said. */
 async function fakeQemu(
