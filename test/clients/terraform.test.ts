@@ -89,7 +89,7 @@ test("Terraform: what Ingot does not have is refused by name, at once", async (t
       region = "us-east-1"
     }
     resource "aws_launch_template" "t" {
-      name     = "t"
+      name     = "web"
       image_id = "ami-0123456789abcdef0"
     }\n`,
   );
