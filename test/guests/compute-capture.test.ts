@@ -138,17 +138,20 @@ test("captures of a running guest, of a stopped one and after its death are exac
     await machine.resume();
     return { capture, truth };
   };
+  const isOf = (disk: MachineDisk) => (volume: VolumeCapture) => volume.volumeId === disk.volumeId;
+  /** @returns bytes read of each disk. A capture that was taken up again lists its volumes in any order. */
   const readAndCheck = async (capture: MachineCapture, truth: readonly string[]): Promise<number[]> => {
+    const volumes = disks.map((disk) => capture.volumes.find(isOf(disk))!);
     const read = [];
-    for (const volume of capture.volumes) read.push(await copies.take(volume));
+    for (const volume of volumes) read.push(await copies.take(volume));
     assert.deepEqual(
-      capture.volumes.map(({ snapshotId }) => copies.hash(snapshotId)),
+      volumes.map(({ snapshotId }) => copies.hash(snapshotId)),
       truth,
     );
     return read;
   };
   const remember = (capture: MachineCapture) =>
-    disks.forEach((disk, n) => void last.set(disk, capture.volumes[n]!.snapshotId));
+    disks.forEach((disk) => void last.set(disk, capture.volumes.find(isOf(disk))!.snapshotId));
 
   await t.test("the first reads all that the overlay holds, over the launch snapshot", async () => {
     const { capture, truth } = await beginAt();

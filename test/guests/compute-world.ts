@@ -1,16 +1,18 @@
 // What a test of machines needs around it: a short temporary directory, a block server's stand-in, specs and launches,
 // and at the end nothing left.
 import { type ChildProcess, spawn } from "node:child_process";
-import { copyFileSync, existsSync, mkdtempSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
+import { chain } from "../../src/base/errors.ts";
 import { newId } from "../../src/base/ids.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { launchMachine } from "../../src/compute/launch-machine.ts";
 import type { Machine, MachineState } from "../../src/compute/machine.ts";
 import { instanceUuid, type MachineSpec } from "../../src/compute/machine-spec.ts";
 import { signalProcess, waitForEnd } from "../../src/compute/qemu-process.ts";
+import { Qmp } from "../../src/compute/qmp.ts";
 import type { BlockExport, MachineDisk } from "../../src/model/disk.ts";
 import {
   GUEST_COMMAND_LINE,
@@ -112,7 +114,11 @@ export async function startWorld(t: TestContext): Promise<World> {
     async console(spec) {
       const guest = new GuestConsole(join(spec.directory, "con"));
       atEnd.push(() => guest.close());
-      await guest.booted();
+      try {
+        await guest.booted();
+      } catch (cause) {
+        throw new Error(`the guest did not come up; ${await whatItDoes(spec)}`, { cause });
+      }
       return guest;
     },
     openKernel() {
@@ -123,6 +129,26 @@ export async function startWorld(t: TestContext): Promise<World> {
     atEnd: (action) => void atEnd.push(action),
   };
   return world;
+}
+
+/** For the report of a guest that hangs: where it is, and what its disks wait for. */
+async function whatItDoes(spec: MachineSpec): Promise<string> {
+  try {
+    const qmp = await Qmp.connect(join(spec.directory, "qmp2"), { limitMs: 5_000 });
+    try {
+      const { status } = await qmp.execute("query-status");
+      const told = await Promise.all(
+        ["info registers", "info blockstats", "info irq"].map((line) =>
+          qmp.execute("human-monitor-command", { "command-line": line }),
+        ),
+      );
+      return [`its QEMU is ${status}`, ...told, readFileSync(join(spec.directory, "qemu.log"), "utf8")].join("\n");
+    } finally {
+      qmp.close();
+    }
+  } catch (error) {
+    return `its QEMU does not answer: ${chain(error)}`;
+  }
 }
 
 async function endProcess(child: ChildProcess): Promise<void> {
