@@ -76,7 +76,7 @@ async function validator(
   return async (program = "aws") => {
     const from = new Date(Date.now() - 12 * HOUR_MS).toISOString();
     const words = ["cloudtrail", "validate-logs", "--verbose", "--trail-arn", trail.arn, "--start-time", from];
-    const old = program === DEBIANS;
+    const old = await knowsNoEndpointVariable(program);
     if (old) writeS3Rules(join(scratch, "data"), url);
     return new Promise<Verdict>((resolve, reject) => {
       execFile(
@@ -92,6 +92,19 @@ async function validator(
       );
     });
   };
+}
+
+const versionOf = (program: string) =>
+  new Promise<string | null>((resolve) => {
+    execFile(program, ["--version"], (error, stdout, stderr) => resolve(error === null ? stdout || stderr : null));
+  });
+
+const installed = (await versionOf("aws")) !== null;
+
+/** AWS_ENDPOINT_URL came with 2.13; Debian 12 has 2.9. Version 1 has it since 1.29. */
+async function knowsNoEndpointVariable(program: string): Promise<boolean> {
+  const [, major, minor] = /aws-cli\/(\d+)\.(\d+)/.exec((await versionOf(program)) ?? "") ?? [];
+  return (major === "2" && Number(minor) < 13) || (major === "1" && Number(minor) < 29);
 }
 
 async function answer(
@@ -151,10 +164,6 @@ function writeS3Rules(directory: string, url: string): void {
   };
   writeFileSync(join(folder, "endpoint-rule-set-1.json"), JSON.stringify(rules));
 }
-
-const installed = await new Promise<boolean>((resolve) => {
-  execFile("aws", ["--version"], (error) => resolve(error === null));
-});
 
 for (const program of [...(installed ? ["aws"] : []), ...(existsSync(DEBIANS) ? [DEBIANS] : [])]) {
   test(`${program}: everything is valid`, async (t) => {
