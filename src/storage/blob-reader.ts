@@ -8,12 +8,14 @@ import {
   DamageError,
   FRAME_ENCRYPTED,
   FRAME_HEADER_BYTES,
+  FRAME_MANIFEST,
   frameChecksum,
   MANIFEST_FRAME,
 } from "./format.ts";
 import type { FrameCache } from "./frame-cache.ts";
 import type { BlobPlace } from "./index-segment.ts";
 import type { PackFiles } from "./pack-files.ts";
+import type { OpenedFrame } from "./pack-writer.ts";
 import type { Codec } from "./zstd.ts";
 
 /** Decodes frames of packs. One per thread. */
@@ -30,6 +32,21 @@ export class FrameDecoder {
    * @param domain  the pack's. @throws DamageError when it is not the frame that was written at this place of this pack
    */
   decode(pack: string, domain: Domain, offset: number, frame: Buffer, into: Buffer): number {
+    return this.expand(this.open(pack, domain, offset, frame), into, () => `pack ${pack}, frame at ${offset}`);
+  }
+
+  /** The second half of `decode`. @param where  names the frame, should it be damaged */
+  expand({ codec, plainBytes, stored }: OpenedFrame, into: Buffer, where: () => string): number {
+    if (plainBytes > into.length) throw new DamageError(`${where()}: its lengths make no sense`);
+    const plain = into.subarray(0, plainBytes);
+    if (codec === CODEC_ZSTD) this.#codec.decompress(stored, plain);
+    else if (codec === CODEC_RAW && stored.length === plainBytes) stored.copy(plain);
+    else throw new DamageError(`${where()}: unknown codec ${codec}`);
+    return plainBytes;
+  }
+
+  /** Checks and decrypts a frame. Its bytes are right as long as `frame`'s. @throws DamageError as `decode` */
+  open(pack: string, domain: Domain, offset: number, frame: Buffer): OpenedFrame {
     const where = `pack ${pack}, frame at ${offset}`;
     if (
       frame.length < FRAME_HEADER_BYTES ||
@@ -37,21 +54,14 @@ export class FrameDecoder {
     ) {
       throw new DamageError(`${where}: its checksum does not match`);
     }
-    const plainBytes = frame.readUInt32LE(4);
     let stored = frame.subarray(FRAME_HEADER_BYTES);
-    if (frame.readUInt32LE(8) !== stored.length || plainBytes > into.length) {
-      throw new DamageError(`${where}: its lengths make no sense`);
-    }
+    if (frame.readUInt32LE(8) !== stored.length) throw new DamageError(`${where}: its lengths make no sense`);
     const cipher = this.#cipher(pack, domain);
     if (((frame[3]! & FRAME_ENCRYPTED) !== 0) !== (cipher !== null)) {
       throw new DamageError(`${where}: it is ${cipher === null ? "" : "not "}encrypted, unlike its pack`);
     }
     if (cipher !== null) stored = cipher.open(stored, offset, frame);
-    const plain = into.subarray(0, plainBytes);
-    if (frame[2] === CODEC_ZSTD) this.#codec.decompress(stored, plain);
-    else if (frame[2] === CODEC_RAW && stored.length === plainBytes) stored.copy(plain);
-    else throw new DamageError(`${where}: unknown codec ${frame[2]}`);
-    return plainBytes;
+    return { codec: frame[2]!, flags: frame[3]! & FRAME_MANIFEST, plainBytes: frame.readUInt32LE(4), stored };
   }
 
   #cipher(pack: string, domain: Domain): FrameCipher | null {

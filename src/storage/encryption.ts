@@ -28,8 +28,8 @@ export interface DraftKeys {
 }
 
 export interface FrameCipher {
-  /** Encrypts `plain` to the start of `into` with its tag after it; gives the bytes written. */
-  seal(plain: Buffer, offset: number, header: Buffer, into: Buffer): number;
+  /** Encrypts the first `bytes` of `body` where they are, and writes the tag after them. */
+  seal(body: Buffer, bytes: number, offset: number, header: Buffer): void;
   /** @throws DamageError when the tag does not match */
   open(sealed: Buffer, offset: number, header: Buffer): Buffer;
 }
@@ -82,11 +82,12 @@ function frameCipher(domainKey: Uint8Array, packName: string): FrameCipher {
   };
   const associated = (header: Buffer): Buffer => Buffer.concat([name, header.subarray(0, 12)]);
   return {
-    seal(plain, offset, header, into) {
+    seal(body, bytes, offset, header) {
       const cipher = createCipheriv("aes-256-gcm", key, nonce(offset)).setAAD(associated(header));
-      let at = cipher.update(plain).copy(into);
-      at += cipher.final().copy(into, at);
-      return at + cipher.getAuthTag().copy(into, at);
+      // A stream cipher: all of it comes out of the one `update`.
+      cipher.update(body.subarray(0, bytes)).copy(body);
+      cipher.final();
+      cipher.getAuthTag().copy(body, bytes);
     },
     open(sealed, offset, header) {
       const split = sealed.length - GCM_TAG_BYTES;

@@ -25,6 +25,8 @@ export const FRAME_ROW_BYTES = 8;
 export const BLOB_ROW_BYTES = 44;
 export const INDEX_HEADER_BYTES = 64;
 export const INDEX_ENTRY_BYTES = 52;
+/** Where an entry has its pack's number. */
+export const INDEX_ENTRY_PACK = 32;
 export const GCM_TAG_BYTES = 16;
 
 const VERSION = 1;

@@ -35,6 +35,15 @@ export interface FinishedPack {
   readonly entries: Uint8Array<ArrayBuffer>;
 }
 
+/** A frame that is checked and decrypted, and still as its codec left it. */
+export interface OpenedFrame {
+  readonly codec: number;
+  /** `FRAME_MANIFEST`, or 0. */
+  readonly flags: number;
+  readonly plainBytes: number;
+  readonly stored: Buffer;
+}
+
 /** Enough that write(2) costs nothing beside compression. */
 const OUT_BYTES = MIB;
 /** A frame, its header and what a codec may add to bytes that don't compress. */
@@ -66,7 +75,6 @@ export class PackWriter {
   readonly #codec: Codec;
   readonly #onPack: (pack: FinishedPack) => void;
   readonly #out = Buffer.allocUnsafeSlow(OUT_BYTES);
-  readonly #sealed: Buffer | null;
   readonly #data: Pending = { flags: 0, plain: Buffer.allocUnsafeSlow(DATA_FRAME), ids: [], lengths: [], used: 0 };
   readonly #manifest: Pending = {
     flags: FRAME_MANIFEST,
@@ -88,7 +96,6 @@ export class PackWriter {
     this.#domain = options.domain;
     this.#codec = options.codec;
     this.#onPack = options.onPack;
-    this.#sealed = options.domain.id === null ? null : Buffer.allocUnsafeSlow(FRAME_ROOM);
   }
 
   /** Appends a chunk. @param id  copied */
@@ -101,17 +108,14 @@ export class PackWriter {
     this.#add(this.#manifest, id, bytes);
   }
 
-  /** Appends a frame of another pack as it is decoded: for repacking, which keeps blobs together. */
-  addFrame(manifest: boolean, plain: Buffer, blobs: readonly { id: Buffer; bytes: number }[]): void {
-    const pending = manifest ? this.#manifest : this.#data;
-    this.#flush(pending);
-    plain.copy(pending.plain);
-    pending.used = plain.length;
-    for (const blob of blobs) {
-      pending.ids.push(Buffer.from(blob.id));
-      pending.lengths.push(blob.bytes);
-    }
-    this.#flush(pending);
+  /** Appends a frame of another pack of this domain: opened, and still compressed. @param blobs  ids are copied */
+  addFrame(frame: OpenedFrame, blobs: readonly { id: Buffer; bytes: number }[]): void {
+    const pack = this.#packWithRoom();
+    const body = this.#body();
+    frame.stored.copy(body);
+    const ids = blobs.map(({ id }) => Buffer.from(id));
+    const lengths = blobs.map(({ bytes }) => bytes);
+    this.#append(pack, frame, { ids, lengths });
   }
 
   /** Ends the open pack, if there is one. */
@@ -147,45 +151,63 @@ export class PackWriter {
 
   #flush(pending: Pending): void {
     if (pending.used === 0) return;
+    const pack = this.#packWithRoom();
+    const plain = pending.plain.subarray(0, pending.used);
+    const body = this.#body();
+    // Under 3 % saved is not worth decoding at every read.
+    const stored = this.#codec.compress(plain, body.subarray(0, Math.floor(plain.length * 0.97)));
+    const codec = stored === 0 ? CODEC_RAW : CODEC_ZSTD;
+    if (stored === 0) plain.copy(body);
+    const { flags, used: plainBytes } = pending;
+    this.#append(pack, { codec, flags, plainBytes, stored: body.subarray(0, stored || plainBytes) }, pending);
+    this.#empty(pending);
+  }
+
+  /** The open pack, with room for a frame in it and in the output buffer. */
+  #packWithRoom(): OpenPack {
     if (this.#pack !== null && this.#offset >= PACK_BYTES) this.#endPack(this.#pack);
     const pack = this.#pack ?? this.#startPack();
     if (this.#outUsed + FRAME_ROOM > OUT_BYTES) this.#drain(pack);
+    return pack;
+  }
 
-    const plain = pending.plain.subarray(0, pending.used);
+  /** Where the stored bytes of the next frame go. */
+  #body(): Buffer {
+    return this.#out.subarray(this.#outUsed + FRAME_HEADER_BYTES, this.#outUsed + FRAME_ROOM);
+  }
+
+  /** Ends the frame whose stored bytes are in the body: seals it, writes its header, notes its blobs. */
+  #append(
+    pack: OpenPack,
+    { codec, flags, plainBytes, stored: { length } }: OpenedFrame,
+    { ids, lengths }: { readonly ids: readonly Buffer[]; readonly lengths: readonly number[] },
+  ): void {
     const at = this.#outUsed;
-    const body = this.#out.subarray(at + FRAME_HEADER_BYTES, at + FRAME_ROOM);
-    // Under 3 % saved is not worth decoding at every read.
-    let stored = this.#codec.compress(plain, body.subarray(0, Math.floor(plain.length * 0.97)));
-    const codec = stored === 0 ? CODEC_RAW : CODEC_ZSTD;
-    if (stored === 0) stored = plain.copy(body);
+    const body = this.#body();
     const encrypted = pack.cipher !== null;
-    if (encrypted) stored += GCM_TAG_BYTES;
+    const stored = encrypted ? length + GCM_TAG_BYTES : length;
     writeFrameHeader(this.#out, at, {
       codec,
-      flags: pending.flags | (encrypted ? FRAME_ENCRYPTED : 0),
-      plainBytes: plain.length,
+      flags: flags | (encrypted ? FRAME_ENCRYPTED : 0),
+      plainBytes,
       storedBytes: stored,
     });
     const frameBytes = FRAME_HEADER_BYTES + stored;
     const frame = this.#out.subarray(at, at + frameBytes);
-    if (pack.cipher !== null && this.#sealed !== null) {
-      pack.cipher.seal(body.subarray(0, stored - GCM_TAG_BYTES), this.#offset, frame, this.#sealed);
-      this.#sealed.copy(body, 0, 0, stored);
-    }
+    pack.cipher?.seal(body, length, this.#offset, frame);
     frame.writeUInt32LE(frameChecksum(pack.nameBytes, this.#offset, frame), 12);
 
     const number = this.#frames.length / 2;
     this.#frames.push(this.#offset, frameBytes);
     let offset = 0;
-    for (let i = 0; i < pending.ids.length; i++) {
-      const bytes = pending.lengths[i]!;
-      this.#blobs.push({ id: pending.ids[i]!, frame: number, offset, bytes });
+    for (let i = 0; i < ids.length; i++) {
+      const bytes = lengths[i]!;
+      this.#blobs.push({ id: ids[i]!, frame: number, offset, bytes });
       offset += bytes;
     }
     this.#outUsed += frameBytes;
     this.#offset += frameBytes;
     this.storedBytes += frameBytes;
-    this.#empty(pending);
   }
 
   #startPack(): OpenPack {

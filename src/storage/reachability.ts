@@ -1,8 +1,8 @@
-// Which blobs the snapshots reach: the marking of a collection and the accounting of usage. In a worker: it reads every
-// manifest once, and shared subtrees once for all who share them.
+// Which blobs the snapshots reach: the marking of a collection, and of the accounting in usage.ts. In a worker: it reads
+// every manifest once, and shared subtrees once for all who share them.
 import { join } from "node:path";
 import type { BlobReader } from "./blob-reader.ts";
-import { DamageError, decodeNode, decodePage, ID_BYTES, INDEX_ENTRY_BYTES, topLevel } from "./format.ts";
+import { decodeNode, decodePage, ID_BYTES, INDEX_ENTRY_BYTES, INDEX_ENTRY_PACK, topLevel } from "./format.ts";
 import { type BlobPlace, IndexSegment } from "./index-segment.ts";
 
 /** A snapshot's tree, for one owner. */
@@ -13,6 +13,16 @@ export interface Root {
   /** What to call it when it can't be walked. */
   readonly name: string;
 }
+
+interface IndexEntry {
+  readonly number: number;
+  readonly segment: IndexSegment;
+  readonly bytes: Buffer;
+  readonly at: number;
+}
+
+/** About as many bytes as the frames of so many entries take in maps: some dozens of MB. */
+const ENTRIES_PER_PASS = 2 ** 21;
 
 /** The index segments at one moment, by name. Blobs that were stored later are not found here. */
 export class IndexSnapshot {
@@ -53,11 +63,27 @@ export class IndexSnapshot {
   }
 
   /** Every entry with its number. The buffer is right until the next step. */
-  *entries(): Generator<{ number: number; segment: IndexSegment; bytes: Buffer; at: number }> {
+  entries(): Generator<IndexEntry> {
+    return this.#entries(0, 1);
+  }
+
+  /**
+   * Every entry once, in passes over the index that each have the entries of some packs, all of them: what is noted per
+   * frame stays bounded. A pass can be gone through more than once.
+   */
+  *passes(): Generator<() => Generator<IndexEntry>> {
+    const passes = Math.max(1, Math.ceil(this.count / ENTRIES_PER_PASS));
+    for (let pass = 0; pass < passes; pass++) yield () => this.#entries(pass, passes);
+  }
+
+  *#entries(pass: number, passes: number): Generator<IndexEntry> {
     for (let i = 0; i < this.segments.length; i++) {
       const segment = this.segments[i]!;
+      // Pack names are random.
+      const passOf = segment.packs.map((name) => Number.parseInt(name.slice(0, 8), 16) % passes);
       for (const { first, bytes } of segment.slices()) {
         for (let at = 0, entry = first; at < bytes.length; at += INDEX_ENTRY_BYTES, entry++) {
+          if (passes > 1 && passOf[bytes.readUInt32LE(at + INDEX_ENTRY_PACK)] !== pass) continue;
           yield { number: this.bases[i]! + entry, segment, bytes, at };
         }
       }
@@ -151,9 +177,13 @@ export interface PackLiveness {
 
 /** Live and total bytes of every pack that the index names. */
 export function packLiveness(reach: Reach): PackLiveness[] {
+  return [...reach.index.passes()].flatMap((entries) => livenessOf(reach, entries()));
+}
+
+function livenessOf(reach: Reach, entries: Iterable<IndexEntry>): PackLiveness[] {
   const packs = new Map<string, Map<number, number>>();
   // Per frame: its bytes, negative while nothing in it is reached.
-  for (const { number, segment, bytes, at } of reach.index.entries()) {
+  for (const { number, segment, bytes, at } of entries) {
     const place = segment.placeIn(bytes, at);
     let frames = packs.get(place.pack);
     if (frames === undefined) {
@@ -229,100 +259,17 @@ export function condemnedEntries(
 
 /** Index entries of the packs that stay, by pack: one segment of these and of the rewritten packs replaces all. */
 export function keptEntries(reach: Reach, gone: ReadonlySet<string>): { name: string; entries: Uint8Array }[] {
-  const kept = new Map<string, Buffer[]>();
+  const counts = new Map<string, number>();
   for (const { segment, bytes, at } of reach.index.entries()) {
     const { pack } = segment.placeIn(bytes, at);
-    if (gone.has(pack)) continue;
-    const entries = kept.get(pack) ?? [];
-    entries.push(Buffer.from(bytes.subarray(at, at + INDEX_ENTRY_BYTES)));
-    kept.set(pack, entries);
+    if (!gone.has(pack)) counts.set(pack, (counts.get(pack) ?? 0) + 1);
   }
-  return [...kept].map(([name, entries]) => ({ name, entries: Buffer.concat(entries) }));
-}
-
-// --- usage ---
-
-export interface OwnerUsage {
-  /** Stored bytes that only this owner reaches, each blob counted by its share of its frame. */
-  exclusiveBytes: number;
-  /** Stored bytes that others reach too. */
-  sharedBytes: number;
-  /** Whole frames that nobody else reaches: what deleting this owner lets a collection free. */
-  freedIfDeletedBytes: number;
-}
-
-/** @param owners  who is asked for; shared bytes of each are found by walking it once more */
-export async function ownerUsage(
-  reach: Reach,
-  blobs: BlobReader,
-  roots: readonly (Root & { readonly owner: number })[],
-): Promise<{ owners: Map<number, OwnerUsage>; reachedBytes: number }> {
-  for (const root of roots) await reach.add(root, root.owner);
-  interface Frame {
-    plain: number;
-    bytes: number;
-    /** Whoever alone reaches anything in it; 0 nobody, SHARED several. */
-    owner: number;
+  const kept = new Map(
+    [...counts].map(([pack, count]) => [pack, { entries: Buffer.allocUnsafe(count * INDEX_ENTRY_BYTES), used: 0 }]),
+  );
+  for (const { segment, bytes, at } of reach.index.entries()) {
+    const into = kept.get(segment.placeIn(bytes, at).pack);
+    if (into !== undefined) into.used += bytes.copy(into.entries, into.used, at, at + INDEX_ENTRY_BYTES);
   }
-  const frames = new Map<string, Frame>();
-  for (const { number, segment, bytes, at } of reach.index.entries()) {
-    const place = segment.placeIn(bytes, at);
-    const key = `${place.pack}${place.frameOffset}`;
-    const frame = frames.get(key) ?? { plain: 0, bytes: place.frameBytes, owner: 0 };
-    frame.plain += place.bytes;
-    const owner = reach.owners[number]!;
-    if (owner !== 0) frame.owner = frame.owner === 0 || frame.owner === owner ? owner : SHARED;
-    frames.set(key, frame);
-  }
-  const owners = new Map<number, OwnerUsage>();
-  const of = (owner: number): OwnerUsage => {
-    const usage = owners.get(owner) ?? { exclusiveBytes: 0, sharedBytes: 0, freedIfDeletedBytes: 0 };
-    owners.set(owner, usage);
-    return usage;
-  };
-  let reachedBytes = 0;
-  const shares = new Float64Array(reach.index.count);
-  for (const { number, segment, bytes, at } of reach.index.entries()) {
-    const owner = reach.owners[number]!;
-    if (owner === 0) continue;
-    const place = segment.placeIn(bytes, at);
-    const frame = frames.get(`${place.pack}${place.frameOffset}`)!;
-    const share = (frame.bytes * place.bytes) / frame.plain;
-    shares[number] = share;
-    reachedBytes += share;
-    if (owner !== SHARED) of(owner).exclusiveBytes += share;
-  }
-  for (const frame of frames.values()) {
-    if (frame.owner > 0) of(frame.owner).freedIfDeletedBytes += frame.bytes;
-  }
-  // Shared bytes, for each owner: those of its blobs that are marked as shared. Seen once per owner.
-  const seen = new Int32Array(reach.index.count);
-  const walk = async (id: Buffer, level: number, owner: number): Promise<void> => {
-    const number = reach.index.find(id);
-    if (number < 0) throw new DamageError("a manifest blob is not in the index");
-    if (seen[number] === owner) return;
-    seen[number] = owner;
-    if (reach.owners[number] === SHARED) of(owner).sharedBytes += shares[number]!;
-    const bytes = await blobs.blob(id);
-    if (level > 0) {
-      for (const row of decodeNode(bytes, level)) await walk(row.id, level - 1, owner);
-      return;
-    }
-    const page = decodePage(bytes);
-    for (let row = 0; row < page.count; row++) {
-      const chunk = reach.index.find(page.ids, row * ID_BYTES);
-      if (chunk < 0 || seen[chunk] === owner) continue;
-      seen[chunk] = owner;
-      if (reach.owners[chunk] === SHARED) of(owner).sharedBytes += shares[chunk]!;
-    }
-  };
-  for (const root of roots) {
-    of(root.owner);
-    if (root.top !== null) await walk(Buffer.from(root.top, "hex"), topLevel(root.bytes), root.owner);
-  }
-  for (const usage of owners.values()) {
-    usage.exclusiveBytes = Math.round(usage.exclusiveBytes);
-    usage.sharedBytes = Math.round(usage.sharedBytes);
-  }
-  return { owners, reachedBytes: Math.round(reachedBytes) };
+  return [...kept].map(([name, { entries }]) => ({ name, entries }));
 }

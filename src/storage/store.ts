@@ -36,7 +36,7 @@ import type { KnownBlobsShare } from "./known-blobs.ts";
 import { type Lease, Leases } from "./leases.ts";
 import { segmentPages } from "./manifest.ts";
 import { type OwnerLock, takeOwnerLock } from "./owner-lock.ts";
-import type { OwnerUsage, Root } from "./reachability.ts";
+import type { Root } from "./reachability.ts";
 import {
   encodeRecord,
   type HolderId,
@@ -49,6 +49,7 @@ import {
 import { type ChangedBlock, changedBlocks, PageCache, SnapshotReader } from "./snapshot-reader.ts";
 import { StoreTasks } from "./store-tasks.ts";
 import { type RebuiltIndex, rebuildIndex, type Scrubbed, type ScrubOptions, scrub } from "./upkeep.ts";
+import type { OwnedRoot, OwnerUsage } from "./usage.ts";
 import type { StorageWorker } from "./workers.ts";
 import { WorkerPool } from "./workers.ts";
 import { openCodec } from "./zstd.ts";
@@ -527,7 +528,7 @@ export class SnapshotStore {
     const segments = this.#index.segments.map((segment) => segment.name);
     const records = new Map<HolderId, SnapshotRecord>();
     const numbers = new Map<string, number>();
-    const roots: (Root & { owner: number })[] = [];
+    const roots: OwnedRoot[] = [];
     for await (const id of this.ids()) {
       const record = await readRecord(this.#backend, id);
       if (record === undefined) continue;

@@ -44,6 +44,11 @@ test("usage is exact: what it says a deletion frees is what it frees", async (t)
   assert.ok(of.get(alone)!.exclusiveBytes > MIB);
   assert.deepEqual([of.get(empty)!.exclusiveBytes, of.get(empty)!.sharedBytes], [0, 0]);
 
+  const last = snapshots.find(({ id }) => id === ids[1])!;
+  assert.ok(last.sharedBytes > 0);
+  const everything = await store.usageOfGroups(new Map([["all", all]]));
+  assert.equal(everything.get("all")!.exclusiveBytes, reachedBytes, "whole bytes: nothing is lost by rounding");
+
   const pair = await store.usageOfGroups(new Map([["both", [ids[2]!, twin]]]));
   assert.ok(pair.get("both")!.freedIfDeletedBytes > 0, "together they hold what neither does alone");
 
@@ -60,7 +65,11 @@ test("usage is exact: what it says a deletion frees is what it frees", async (t)
   await store.delete(twin);
   assert.equal(before - (await live()), group.freedIfDeletedBytes);
 
-  const [last] = (await store.usage()).snapshots;
-  assert.equal(last!.sharedBytes, 0);
-  assert.equal(last!.exclusiveBytes, (await store.usage()).reachedBytes);
+  const { snapshots: left, reachedBytes: now } = await store.usage();
+  assert.deepEqual(
+    left.map(({ id, exclusiveBytes, sharedBytes }) => [id, exclusiveBytes, sharedBytes]),
+    [[last.id, last.exclusiveBytes + last.sharedBytes, 0]],
+    "what was shared is its own once the others are gone",
+  );
+  assert.equal(now, last.exclusiveBytes + last.sharedBytes);
 });

@@ -6,7 +6,8 @@ import { DamageError } from "./format.ts";
 import type { KnownBlobsShare } from "./known-blobs.ts";
 import type { PackDamage } from "./pack-check.ts";
 import type { FinishedPack } from "./pack-writer.ts";
-import type { OwnerUsage, PackLiveness, Root } from "./reachability.ts";
+import type { PackLiveness, Root } from "./reachability.ts";
+import type { OwnedRoot, OwnerUsage } from "./usage.ts";
 
 export interface WorkerSetup {
   readonly directory: string;
@@ -85,7 +86,7 @@ export type Task =
   | {
       readonly kind: "usage";
       readonly segments: readonly string[];
-      readonly roots: readonly (Root & { owner: number })[];
+      readonly roots: readonly OwnedRoot[];
     }
   | { readonly kind: "scrub"; readonly pack: string; readonly bytesPerSecond: number; readonly control: TaskControl }
   /** Writes an index segment from the footers of `packs`. */
