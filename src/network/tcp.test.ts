@@ -16,12 +16,11 @@ interface Wire {
   readonly listening: Map<number, (connection: TcpConnection) => void>;
 }
 
-/** @param fate of each packet, by turns: how often it arrives */
-function wire(fate: readonly number[] = [1]): Wire {
-  let turn = 0;
+/** @param fate of the next packet: how often it arrives */
+function wire(fate: () => number = () => 1): Wire {
   const listening = new Map<number, (connection: TcpConnection) => void>();
   const carry = (to: () => TcpStack) => (packet: Buffer) => {
-    const copies = fate[turn++ % fate.length]!;
+    const copies = fate();
     for (let i = 0; i < copies; i++) {
       setImmediate(() => {
         const ip = parseIpv4(Buffer.from(packet))!;
@@ -44,6 +43,19 @@ function wire(fate: readonly number[] = [1]): Wire {
   return { host, listening };
 }
 
+/**
+ * One in six packets is lost, one in six comes twice. Never by turns: a period that meets the one segment that is asked
+ * for again would lose it for ever, which no network does.
+ */
+function chance(seed: number): () => number {
+  let state = seed;
+  return () => {
+    // Numerical Recipes' generator: the same fates for the same seed, so that a failure can be repeated.
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return [1, 1, 1, 1, 0, 2][Math.floor((state / 2 ** 32) * 6)]!;
+  };
+}
+
 const sha = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
 
 function collect(connection: TcpConnection): Promise<Buffer> {
@@ -52,6 +64,7 @@ function collect(connection: TcpConnection): Promise<Buffer> {
     connection.on("data", (chunk: Buffer) => chunks.push(chunk));
     connection.on("end", () => resolve(Buffer.concat(chunks)));
     connection.on("error", reject);
+    connection.on("close", () => reject(new Error("closed before its end")));
   });
 }
 
@@ -126,27 +139,22 @@ test("destroying a connection resets the other side", async () => {
 
 test("on a wire that loses, doubles and so reorders, bytes arrive whole and once", async () => {
   await fc.assert(
-    fc.asyncProperty(
-      fc
-        .array(fc.constantFrom(1, 1, 1, 1, 0, 2), { minLength: 11, maxLength: 23 })
-        .filter((f) => f.filter((n) => n > 0).length > 8),
-      fc.integer({ min: 0, max: 120_000 }),
-      async (fate, size) => {
-        const { host, listening } = wire(fate);
-        const sent = randomBytes(size);
-        const got = new Promise<Buffer>((resolve) => {
-          listening.set(80, (connection) => {
-            resolve(collect(connection));
-            connection.end("done");
-          });
+    fc.asyncProperty(fc.integer({ min: 0, max: 2 ** 31 }), fc.integer({ min: 0, max: 120_000 }), async (seed, size) => {
+      const { host, listening } = wire(chance(seed));
+      const sent = randomBytes(size);
+      const got = new Promise<Buffer>((resolve) => {
+        listening.set(80, (connection) => {
+          resolve(collect(connection));
+          connection.end("done");
         });
-        const connection = await host.connect(GUEST, 80, HOST, 30_000);
-        const answer = collect(connection);
-        connection.end(sent);
-        assert.equal(sha(await got), sha(sent));
-        assert.equal((await answer).toString(), "done");
-      },
-    ),
+      });
+      const connection = await host.connect(GUEST, 80, HOST, 30_000);
+      const answer = collect(connection);
+      connection.end(sent);
+      const [there, back] = await Promise.all([got, answer]);
+      assert.equal(sha(there), sha(sent));
+      assert.equal(back.toString(), "done");
+    }),
     { numRuns: 8 },
   );
 });
