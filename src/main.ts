@@ -26,6 +26,7 @@ import { PLATFORM_ACCOUNT } from "./model/identity/account.ts";
 import { DEFAULT_REGION } from "./model/regions.ts";
 import { openFabric } from "./network/fabric.ts";
 import { Forwarder } from "./network/forwarder.ts";
+import { openContentHome } from "./objects/content-home.ts";
 import { Objects } from "./objects/objects.ts";
 import { pageTokens } from "./protocol/pages.ts";
 import { parseConfig, SERVE_USAGE, type ServerConfig } from "./server/config.ts";
@@ -120,7 +121,8 @@ async function open(
   store.tasks.start();
   const blocks = store.blockServer();
   opened.push(() => blocks.close());
-  const objects = await Objects.open({ database, directory: directory.buckets, clock, log });
+  const contentHome = await openContentHome(database, directory.buckets, config.objectsBucket);
+  const objects = await Objects.open({ database, home: contentHome, clock, log });
   opened.push(() => objects.close());
   const audit = createAuditTrail(database, {
     directory: directory.audit,

@@ -1,19 +1,42 @@
-// Content of objects on disk: files under random names, each written once and never changed. No name comes from a client.
+// Content of objects: files under random names, each written once and never changed. No name comes from a client. Where
+// they lie is the home's affair: a folder (folder-home.ts), or a bucket of somebody's S3 (bucket-home.ts).
 //
 // A file is durable before anything refers to it, and rows of the database are what refers (object-rows.ts). One without
 // rows is of a write that was cut off, or of an object that is gone: it is removed at once when that is seen, and at the
 // next start (`collect`) when a kill came in between.
 import { createHash, randomBytes } from "node:crypto";
-import { type FileHandle, mkdir, open, readdir, rm } from "node:fs/promises";
-import { join } from "node:path";
 import { Readable } from "node:stream";
-import { systemCode } from "../base/errors.ts";
 import { KIB, MIB } from "../base/units.ts";
 import { type ChecksumAlgorithm, runningChecksum } from "../protocol/checksums.ts";
 
 /** Gathered before they are written: a network's pieces are small, a disk's writes should not be. */
 const WRITE_BYTES = MIB;
 const READ_BYTES = 256 * KIB;
+
+/** Where files lie. Names are 32 hex digits, and never used twice. */
+export interface ContentHome {
+  /** Begins a file; it is there once `finish` has resolved. */
+  create(file: string): NewFile;
+  /**
+   * `bytes` bytes from `first` on, in order. An iteration that is given up frees what it holds.
+   * @throws Error when the file does not have them
+   */
+  read(file: string, first: number, bytes: number, signal: AbortSignal): AsyncGenerator<Buffer, void>;
+  /** A file that is not there is no error. */
+  remove(file: string): Promise<void>;
+  /** Names of all files. */
+  list(): Promise<string[]>;
+  close(): void;
+}
+
+export interface NewFile {
+  /** One after another. Buffers are not the caller's any more. */
+  write(batch: readonly Buffer[]): Promise<void>;
+  /** Durable when it resolves. */
+  finish(): Promise<void>;
+  /** Leaves nothing of it, finished or not. Never rejects: what stays is found by the next start. */
+  discard(): Promise<void>;
+}
 
 /** Some bytes of a file. */
 export interface Piece {
@@ -39,30 +62,19 @@ export interface Reader {
 }
 
 export class Content {
-  readonly #directory: string;
+  readonly #home: ContentHome;
   /** What each reader holds; null: not known yet, so everything. */
   readonly #readers = new Map<object, ReadonlySet<string> | null>();
   /** No longer referred to, and not yet removed. */
   readonly #condemned = new Set<string>();
 
-  private constructor(directory: string) {
-    this.#directory = directory;
-  }
-
-  /** @param directory made if it is not there */
-  static async open(directory: string): Promise<Content> {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-    return new Content(directory);
-  }
-
-  /** Names are ours: 32 hex digits. */
-  #path(file: string): string {
-    return join(this.#directory, file);
+  constructor(home: ContentHome) {
+    this.#home = home;
   }
 
   /**
    * Writes all of `source` into a file of its own, durably. What fails, or makes `source` fail, leaves nothing.
-   * Costs an MD5 and at most one checksum more over the bytes, and two fsyncs.
+   * Costs an MD5 and at most one checksum more over the bytes, and what the home takes to make a file durable.
    *
    * @param maxBytes more than this is refused with what `tooLong` returns
    */
@@ -77,18 +89,18 @@ export class Content {
     const file = randomBytes(16).toString("hex");
     const md5 = createHash("md5");
     const checksum = options.checksum === undefined ? undefined : runningChecksum(options.checksum);
-    let handle: FileHandle | undefined;
+    let made: NewFile | undefined;
     let bytes = 0;
+    // One batch is written while the next one comes in.
+    let writing: Promise<void> = Promise.resolve();
     try {
       let batch: Buffer[] = [];
       let gathered = 0;
-      // One batch is written while the next one comes in.
-      let writing: Promise<void> = Promise.resolve();
       const flush = async () => {
         await writing;
         if (batch.length === 0) return;
-        handle ??= await open(this.#path(file), "wx", 0o600);
-        writing = writeAll(handle, batch, bytes - gathered);
+        made ??= this.#home.create(file);
+        writing = made.write(batch);
         // Heard at the next flush; not an unhandled rejection until then.
         writing.catch(() => {});
         batch = [];
@@ -106,12 +118,10 @@ export class Content {
       }
       await flush();
       await writing;
-      await handle?.datasync();
-      await handle?.close();
-      if (handle !== undefined) await syncDirectory(this.#directory);
+      await made?.finish();
     } catch (error) {
-      await handle?.close().catch(() => {});
-      await rm(this.#path(file), { force: true });
+      await writing.catch(() => {});
+      await made?.discard();
       throw error;
     }
     const pieces = bytes === 0 ? [] : [{ file, first: 0, bytes }];
@@ -137,33 +147,19 @@ export class Content {
    * @param last -1 with `first` 0: nothing
    */
   read(pieces: readonly Piece[], first: number, last: number, reader: Reader): Readable {
-    const wanted = cut(pieces, first, last);
-    let index = 0;
-    let offset = 0;
-    let handle: FileHandle | undefined;
-    const next = async (): Promise<Buffer | null> => {
-      const piece = wanted[index];
-      if (piece === undefined) return null;
-      handle ??= await open(this.#path(piece.file), "r");
-      const length = Math.min(READ_BYTES, piece.bytes - offset);
-      const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(length), 0, length, piece.first + offset);
-      if (bytesRead === 0) throw new Error(`the content file ${piece.file} is shorter than its row says`);
-      offset += bytesRead;
-      if (offset === piece.bytes) {
-        await handle.close();
-        handle = undefined;
-        offset = 0;
-        index++;
+    const home = this.#home;
+    const given = new AbortController();
+    const parts = (async function* () {
+      for (const piece of cut(pieces, first, last)) {
+        yield* home.read(piece.file, piece.first, piece.bytes, given.signal);
       }
-      return buffer.subarray(0, bytesRead);
-    };
-    let reading: Promise<void> = Promise.resolve();
+    })();
     return new Readable({
       highWaterMark: READ_BYTES,
       read() {
-        reading = next().then(
-          (part) => {
-            this.push(part);
+        parts.next().then(
+          ({ done, value }) => {
+            this.push(done ? null : value);
           },
           (error) => {
             this.destroy(error);
@@ -171,8 +167,10 @@ export class Content {
         );
       },
       destroy(error, done) {
-        reading
-          .then(() => handle?.close())
+        given.abort();
+        // After the part that is under way.
+        parts
+          .return()
           .catch(() => {})
           .finally(() => {
             reader.release();
@@ -196,13 +194,17 @@ export class Content {
       if (holds.some((held) => held?.has(file))) continue;
       this.#condemned.delete(file);
       // What can't be removed now is found by the next start.
-      rm(this.#path(file), { force: true }).catch(() => {});
+      this.#home.remove(file).catch(() => {});
     }
   }
 
   /** What is there now. */
-  async files(): Promise<string[]> {
-    return (await readdir(this.#directory)).filter((file) => /^[0-9a-f]{32}$/.test(file));
+  files(): Promise<string[]> {
+    return this.#home.list();
+  }
+
+  close(): void {
+    this.#home.close();
   }
 }
 
@@ -217,28 +219,4 @@ export function cut(pieces: readonly Piece[], first: number, last: number): Piec
     at += piece.bytes;
   }
   return wanted;
-}
-
-async function writeAll(handle: FileHandle, batch: readonly Buffer[], position: number): Promise<void> {
-  const bytes = batch.reduce((sum, part) => sum + part.length, 0);
-  const { bytesWritten } = await handle.writev(batch, position);
-  if (bytesWritten === bytes) return;
-  // A disk that is nearly full takes a part; the rest says why.
-  const rest = Buffer.concat(batch).subarray(bytesWritten);
-  for (let at = 0; at < rest.length; ) {
-    const written = (await handle.write(rest, at, rest.length - at, position + bytesWritten + at)).bytesWritten;
-    at += written;
-  }
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  const handle = await open(path, "r");
-  try {
-    await handle.sync();
-  } catch (error) {
-    // Some file systems know no fsync of a directory: then its entries are as durable as they make them.
-    if (systemCode(error) !== "EINVAL") throw error;
-  } finally {
-    await handle.close();
-  }
 }

@@ -11,6 +11,7 @@ import type { AccountId, Region } from "../base/ids.ts";
 import { openDatabase } from "../database/database.ts";
 import { createBucket } from "./buckets.ts";
 import { cut } from "./content.ts";
+import { folderHome } from "./folder-home.ts";
 import { successor } from "./listing.ts";
 import { Objects } from "./objects.ts";
 
@@ -20,7 +21,8 @@ async function opened(t: TestContext) {
   const scratch = mkdtempSync(join(tmpdir(), "ingot-objects-"));
   const database = await openDatabase({ engine: "sqlite", path: join(scratch, "db") });
   const directory = join(scratch, "buckets");
-  const open = () => Objects.open({ database, directory, clock: { now: () => new Date() }, log: silent });
+  const open = async () =>
+    Objects.open({ database, home: await folderHome(directory), clock: { now: () => new Date() }, log: silent });
   t.after(async () => {
     await database.close();
     rmSync(scratch, { recursive: true, force: true });

@@ -1,4 +1,5 @@
-// The object store: buckets and objects in the database, their content in files of the data directory.
+// The object store: buckets and objects in the database, their content in files of the data directory or in
+// a bucket of somebody's S3.
 import { createHash } from "node:crypto";
 import type { Readable } from "node:stream";
 import { ApiError } from "../base/api-error.ts";
@@ -12,7 +13,7 @@ import type { ObjectStore, OpenedObject, PutOptions, StoredObject } from "../mod
 import { type ChecksumAlgorithm, runningChecksum } from "../protocol/checksums.ts";
 import { type Bucket, deleteBucket, findBucket } from "./buckets.ts";
 import { collect } from "./collect.ts";
-import { Content, cut, type Piece, type Written } from "./content.ts";
+import { Content, type ContentHome, cut, type Piece, type Written } from "./content.ts";
 import { type Listing, type ListingRequest, listObjects } from "./listing.ts";
 import {
   checkKey,
@@ -82,14 +83,14 @@ export class Objects implements ObjectStore {
     this.#collected = collected;
   }
 
-  /** Opens the store, and begins to remove what a kill has left. Nobody else may use `directory`. */
+  /** Opens the store, and begins to remove what a kill has left. Nobody else may use `home`, which it closes. */
   static async open(parts: {
     readonly database: Database;
-    readonly directory: string;
+    readonly home: ContentHome;
     readonly clock: Clock;
     readonly log: Log;
   }): Promise<Objects> {
-    const content = await Content.open(parts.directory);
+    const content = new Content(parts.home);
     const collected = collect(parts.database.read, content, await content.files(), parts.log);
     return new Objects(parts.database, content, parts.clock, collected);
   }
@@ -97,6 +98,7 @@ export class Objects implements ObjectStore {
   /** Waits for what goes on in the background. */
   async close(): Promise<void> {
     await this.#collected;
+    this.#content.close();
   }
 
   async bucketOwner(bucket: string): Promise<Pick<Bucket, "accountId" | "region"> | undefined> {

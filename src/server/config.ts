@@ -2,9 +2,9 @@
 import { homedir } from "node:os";
 import { isAbsolute, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { type BucketLocation, parseBucketUrl } from "../base/external-bucket.ts";
 import { type AccountId, isAccountId } from "../base/ids.ts";
 import type { DatabaseLocation } from "../database/database.ts";
-import { type BucketLocation, parseBucketUrl } from "../storage/bucket.ts";
 
 export interface ServerConfig {
   /** Absolute. */
@@ -16,6 +16,8 @@ export interface ServerConfig {
   readonly database: DatabaseLocation;
   /** Where snapshots' content is kept; `undefined`: in the data directory. */
   readonly bucket: BucketLocation | undefined;
+  /** Where the content of S3 objects is kept; `undefined`: in the data directory. */
+  readonly objectsBucket: BucketLocation | undefined;
   /** Memory for instances; default: the host's, but for what it needs itself. */
   readonly memoryMib: number | undefined;
   readonly network: "kernel" | "user" | undefined;
@@ -33,6 +35,9 @@ export interface ServerConfig {
   /** 64 hex digits or base64; instead of the data directory's file. */
   readonly masterKey: string | undefined;
 }
+
+const STORE_OPTION = { name: "--store", variables: "INGOT_STORE" };
+const OBJECTS_OPTION = { name: "--objects", variables: "INGOT_OBJECTS" };
 
 export const DEFAULT_PORT = 8773;
 /** CloudTrail's own. */
@@ -55,6 +60,8 @@ export const SERVE_USAGE = `ingot serve: runs the server in the foreground
   --database URL   postgres://… instead of SQLite in the data directory
   --store URL      s3://BUCKET/PREFIX?endpoint=URL&region=NAME instead of the data directory, for snapshots' content;
                    keys in INGOT_STORE_ACCESS_KEY_ID and INGOT_STORE_SECRET_ACCESS_KEY
+  --objects URL    the same for the content of S3 objects (trails' files among them);
+                   keys in INGOT_OBJECTS_ACCESS_KEY_ID and INGOT_OBJECTS_SECRET_ACCESS_KEY
   --memory MIB     memory for instances (default: the host's, less what it needs itself)
   --network KIND   kernel or user (default: the best that works here)
   --trail-interval SECONDS   between deliveries of trails (default 300)
@@ -77,6 +84,7 @@ export function parseConfig(args: readonly string[], environment: NodeJS.Process
       account: { type: "string" },
       database: { type: "string" },
       store: { type: "string" },
+      objects: { type: "string" },
       memory: { type: "string" },
       network: { type: "string" },
       "trail-interval": { type: "string" },
@@ -122,7 +130,9 @@ export function parseConfig(args: readonly string[], environment: NodeJS.Process
       values.database === undefined
         ? { engine: "sqlite", path: join(dataDirectory, "ingot.sqlite") }
         : { engine: "postgres", url: values.database },
-    bucket: values.store === undefined ? undefined : parseBucketUrl(values.store, environment),
+    bucket: values.store === undefined ? undefined : parseBucketUrl(values.store, environment, STORE_OPTION),
+    objectsBucket:
+      values.objects === undefined ? undefined : parseBucketUrl(values.objects, environment, OBJECTS_OPTION),
     memoryMib: values.memory === undefined ? undefined : Number(values.memory),
     network: values.network,
     bare: values["no-image"] === true,

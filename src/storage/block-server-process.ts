@@ -5,6 +5,7 @@ import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { chain } from "../base/errors.ts";
+import type { BucketLocation } from "../base/external-bucket.ts";
 import type { Log } from "../base/log.ts";
 import { MIB } from "../base/units.ts";
 import type { BlockExport } from "../model/disk.ts";
@@ -14,7 +15,6 @@ import {
   type BlockServerSetup,
   socketDirectory,
 } from "./block-server-protocol.ts";
-import type { BucketLocation } from "./bucket.ts";
 import { BLOCK_SERVER } from "./entries.ts";
 import { processStartTime } from "./owner-lock.ts";
 import type { HolderId } from "./records.ts";

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import type { BucketLocation } from "./bucket.ts";
+import type { BucketLocation } from "../base/external-bucket.ts";
 
 /** A running block server of a lower version is replaced when the server starts. */
 export const BLOCK_SERVER_VERSION = 2;

@@ -1,6 +1,7 @@
 // Where a store's objects are, as each of its processes sees it: all in the folder, or packs and records in a bucket.
+
+import type { BucketLocation } from "../base/external-bucket.ts";
 import type { Backend } from "./backend.ts";
-import type { BucketLocation } from "./bucket.ts";
 import { bucketPackFiles, withWholePack } from "./bucket-packs.ts";
 import { folderBackend } from "./folder-backend.ts";
 import { asyncPackFiles, type PackFiles, syncPackFiles } from "./pack-files.ts";

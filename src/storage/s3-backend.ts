@@ -1,15 +1,13 @@
 // Objects in an S3 bucket. What readers open as files (index segments, wrapped keys) is mirrored in the store's folder,
 // which also holds what is under way: tmp/, drafts/, the cache of packs.
 
-import { randomBytes } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { readdir, readFile, rename, stat, unlink, writeFile } from "node:fs/promises";
-import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { systemCode } from "../base/errors.ts";
+import { type BucketLocation, openBucketClient, refusalStatus, takeBucket } from "../base/external-bucket.ts";
 import { MIB } from "../base/units.ts";
 import type { Backend } from "./backend.ts";
-import { type BucketLocation, openBucketClient, refusalStatus } from "./bucket.ts";
 import { makeDirectory, syncDirectory } from "./folder-backend.ts";
 
 const PART_BYTES = 16 * MIB;
@@ -103,29 +101,6 @@ export async function s3Backend(location: BucketLocation, directory: string): Pr
     }
   };
 
-  const take = async (): Promise<void> => {
-    const path = join(directory, "bucket-owner");
-    const mine = await readFile(path).catch(async () => {
-      const made = Buffer.from(
-        `${JSON.stringify({ version: 1, host: hostname(), owner: randomBytes(16).toString("hex") })}\n`,
-      );
-      await writeFile(path, made, { mode: 0o600, flush: true });
-      return made;
-    });
-    for (let attempt = 0; ; attempt++) {
-      const theirs = await read("owner");
-      if (theirs?.equals(mine)) return;
-      if (theirs !== null) {
-        const { host } = JSON.parse(theirs.toString("utf8")) as { host?: string };
-        throw new Error(
-          `the bucket ${location.bucket} is in use by another data directory, on ${host}: when that is gone for good, remove the object ${location.prefix}owner`,
-        );
-      }
-      if (attempt === 3) throw new Error(`take the bucket ${location.bucket}`);
-      await create("owner", mine);
-    }
-  };
-
   const create = async (name: string, bytes: Uint8Array): Promise<boolean> => {
     for (let attempt = 1; ; attempt++) {
       try {
@@ -144,7 +119,7 @@ export async function s3Backend(location: BucketLocation, directory: string): Pr
 
   return {
     async prepare() {
-      await take();
+      await takeBucket(client, location, join(directory, "bucket-owner"));
       for (const folder of ["index/", "keys/"]) {
         await makeDirectory(join(directory, folder));
         const wanted = new Map<string, number>();

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import { systemClock } from "../base/clock.ts";
 import { chain } from "../base/errors.ts";
+import type { BucketLocation } from "../base/external-bucket.ts";
 import { isId, type SnapshotId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import { MIB } from "../base/units.ts";
@@ -16,7 +17,6 @@ import type { Backend } from "./backend.ts";
 import { BlobIndex } from "./blob-index.ts";
 import { BlobReader } from "./blob-reader.ts";
 import { type BlockServer, blockServer } from "./block-server-process.ts";
-import type { BucketLocation } from "./bucket.ts";
 import {
   allOrStop,
   type CaptureContext,

@@ -1,6 +1,6 @@
 // What the server's side and a storage worker say to each other.
 import { chain, systemCode } from "../base/errors.ts";
-import type { BucketLocation } from "./bucket.ts";
+import type { BucketLocation } from "../base/external-bucket.ts";
 import type { AnySource, CapturePlan } from "./capture-sources.ts";
 import { DamageError } from "./format.ts";
 import type { KnownBlobsShare } from "./known-blobs.ts";

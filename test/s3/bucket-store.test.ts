@@ -5,13 +5,15 @@ import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, type TestContext, test } from "node:test";
 import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
+import type { BucketLocation } from "../../src/base/external-bucket.ts";
 import { newId } from "../../src/base/ids.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { BLOCK_BYTES, MIB } from "../../src/base/units.ts";
-import type { BucketLocation } from "../../src/storage/bucket.ts";
+import { bucketHome } from "../../src/objects/bucket-home.ts";
 import { NbdClient } from "../../src/storage/nbd-client.ts";
 import { s3Backend } from "../../src/storage/s3-backend.ts";
 import { openStore } from "../../src/storage/store.ts";
+import { contentSuite } from "../support/content-suite.ts";
 import { type Radosgw, radosgwMissing, startRadosgw } from "../support/radosgw.ts";
 import { backendSuite } from "../support/storage-backend-suite.ts";
 import { OWNER, temporaryDirectory, writeDisk } from "../support/storage-disk.ts";
@@ -40,6 +42,17 @@ describe("a bucket", { skip: radosgwMissing() }, () => {
     const backend = await s3Backend(location(), await temporaryDirectory(t));
     t.after(() => backend.close());
     return backend;
+  });
+
+  contentSuite("content in a bucket", async (t) => {
+    const mark = join(await temporaryDirectory(t), "owner");
+    const where = location();
+    const reopen = async () => {
+      const home = await bucketHome(where, mark);
+      t.after(() => home.close());
+      return home;
+    };
+    return { home: await reopen(), reopen };
   });
 
   const storeIn = async (t: TestContext, bucket: BucketLocation) => {

@@ -17,7 +17,6 @@ import { once } from "node:events";
 import { cpSync, existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
-import type { TestContext } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { CloudTrailClient } from "@aws-sdk/client-cloudtrail";
 import { EBSClient } from "@aws-sdk/client-ebs";
@@ -106,7 +105,11 @@ export interface Platform {
   stop(): Promise<void>;
 }
 
-export async function startPlatform(t: TestContext, options: PlatformOptions = {}): Promise<Platform> {
+/** @param t  a test, or `{ after }` of node:test for a whole file */
+export async function startPlatform(
+  t: { after(fn: () => unknown): void },
+  options: PlatformOptions = {},
+): Promise<Platform> {
   // Short: the paths of unix sockets below it may have 107 bytes.
   const scratch = mkdtempSync(join(tmpdir(), "ingot-"));
   const dataDirectory = join(scratch, "data");
