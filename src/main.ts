@@ -97,6 +97,7 @@ async function open(
     directory: directory.network,
     log,
     metadataSocket: directory.metadataSocket,
+    apiSocket: directory.apiSocket,
     ...(config.network === undefined ? {} : { prefer: config.network }),
   });
   // Whoever awaits it below is told of its failure.
@@ -217,7 +218,7 @@ async function open(
     host: hostControl(host, { directory: directory.path, memoryMib: config.memoryMib, log }),
     pages: pageTokens(await sharedKey(database, "page-token-key")),
   });
-  const listener = await listen(config, answering, log);
+  const listener = await listen({ ...config, guestSocket: directory.apiSocket }, answering, log);
   opened.push(() => listener.close());
   trails.start();
   detections.start();

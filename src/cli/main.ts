@@ -84,6 +84,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong words, 3 no server answers.`,
     );
   command("bake <recipe>", "build an image from a distribution's packages: tiny or debian-12")
     .option("--name <name>", "the image's (default: the recipe and the time)")
+    .option("--packages <names...>", "more of the distribution's packages; for debian-12")
     .action(async (recipe, options) => (await import("./commands/bake.ts")).bake(recipe, options));
   command("import <file>", "make an image of a disk file: raw, qcow2, vmdk, vhd, vhdx, ova")
     .option("--format <format>", "the file's (default: as its first bytes say)")

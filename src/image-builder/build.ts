@@ -7,7 +7,7 @@ import { writeDisk } from "./disk.ts";
 import { hostDistribution } from "./distribution.ts";
 import type { FileTree } from "./file-tree.ts";
 import { layOutGrub } from "./grub.ts";
-import { fetchedPackages, fetchPackages, type Package, type PackageRequest } from "./packages.ts";
+import { fetchedPackages, fetchPackages, isPackageName, type Package, type PackageRequest } from "./packages.ts";
 import { addRecipeFiles, recipeDirectory } from "./recipe-files.ts";
 import { TINY, tinyPackages, tinySystem } from "./tiny.ts";
 import { unpack } from "./unpack.ts";
@@ -21,6 +21,8 @@ export interface BuildOptions {
   readonly outputDirectory: string;
   /** Downloaded packages, kept for the next build: with them there, a build needs no network. */
   readonly cacheDirectory: string;
+  /** More of the distribution's packages, besides the recipe's own; for `debian-12`. */
+  readonly packages?: readonly string[] | undefined;
   readonly onProgress?: ((step: string, done?: number, total?: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -58,6 +60,9 @@ export async function fetchRecipe(recipe: RecipeName, options: Omit<BuildOptions
 export async function buildImage(recipe: RecipeName, options: BuildOptions): Promise<BuiltImage> {
   const scratchDirectory = await mkdtemp(join(tmpdir(), "ingot-image-"));
   try {
+    const { packages = [] } = options;
+    if (recipe === "tiny" && packages.length > 0) throw new Error("it has room for no other packages: take debian-12");
+    for (const name of packages) if (!isPackageName(name)) throw new Error(`${name} is not a package's name`);
     await mkdir(options.outputDirectory, { recursive: true });
     return await (recipe === "tiny" ? buildTiny : buildDebian)(options, scratchDirectory);
   } catch (cause) {
@@ -92,9 +97,9 @@ async function buildTiny(options: BuildOptions, scratchDirectory: string): Promi
 }
 
 async function buildDebian(options: BuildOptions, scratchDirectory: string): Promise<BuiltImage> {
-  const { onProgress, signal } = options;
+  const { packages, onProgress, signal } = options;
   const { tree: tools } = await unpackedPackages(debianTools, options);
-  const system = await installDebian({ scratchDirectory, onProgress, signal });
+  const system = await installDebian({ scratchDirectory, packages, onProgress, signal });
   const { tree } = prepareDebian(system);
   await addRecipeFiles(tree, await recipeDirectory("debian-12/root"));
   const finish = await writeImage(DEBIAN_12, { ...system, tree }, tools, options, scratchDirectory);

@@ -93,6 +93,8 @@ export interface DebianSystem {
 export interface DebianOptions {
   /** Gets the contents of the larger files; must live until the disk is written. */
   readonly scratchDirectory: string;
+  /** Besides `PACKAGES`. */
+  readonly packages?: readonly string[] | undefined;
   readonly onProgress?: ((step: string, done?: number, total?: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -103,8 +105,8 @@ const SPOOL_BYTES = 64 * 1024;
 
 /** Runs mmdebstrap (a minute or two, needs its mirror) and reads what it made. */
 export async function installDebian(options: DebianOptions): Promise<DebianSystem> {
-  const { scratchDirectory, onProgress, signal } = options;
-  const argv = ["--variant=minbase", "--format=tar", `--include=${PACKAGES.join(",")}`];
+  const { scratchDirectory, packages = [], onProgress, signal } = options;
+  const argv = ["--variant=minbase", "--format=tar", `--include=${[...PACKAGES, ...packages].join(",")}`];
   argv.push(...EXCLUDED.map((path) => `--dpkgopt=path-exclude=${path}`));
   // Licences stay: whoever passes the image on must pass them on.
   argv.push("--dpkgopt=path-include=/usr/share/doc/*/copyright", '--aptopt=Apt::Install-Recommends "false"');

@@ -8,6 +8,9 @@ import type { Entry } from "./file-tree.ts";
 import { run, stream } from "./program.ts";
 import { readTar } from "./tar.ts";
 
+/** As Debian's policy has it; nothing that a package manager would take for an option or a list. */
+export const isPackageName = (text: string): boolean => /^[a-z0-9][a-z0-9+.-]+$/.test(text);
+
 /** What a recipe is built from. */
 export interface PackageRequest {
   /** By name; of each, all that it depends on comes along. */

@@ -1,5 +1,5 @@
-// How the network tells the metadata service who asks. The network's relay sets these headers and drops any header of
-// the guest's that starts like them; the metadata listener believes them because its unix socket is the server's own.
+// How the network tells the metadata service and the API which guest asks. The network's relay sets these headers and drops
+// any header of the guest's that starts like them; the server believes them on its own unix sockets and nowhere else.
 
 /** Every header that begins so is ours; lower case. */
 export const TRUSTED_HEADER_PREFIX = "x-ingot-";

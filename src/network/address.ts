@@ -33,6 +33,9 @@ export const LINK_LOCAL_RESOLVER = "169.254.169.253";
 
 export const METADATA_IP = "169.254.169.254";
 
+/** Where guests reach the server's own API, at `METADATA_IP`: its usual port, whichever one the host has given it. */
+export const API_PORT = 8773;
+
 export function parseMac(text: string): Buffer {
   if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(text)) throw new Error(`not a MAC address: "${text}"`);
   return Buffer.from(text.replaceAll(":", ""), "hex");

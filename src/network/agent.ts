@@ -1,5 +1,5 @@
 // The network's agent: the one process of ours inside the kernel fabric's namespace. DHCP, DNS, the way to the metadata
-// service, and connections from the host to guests.
+// service and to the API, and connections from the host to guests.
 //
 // Started as `node agent.ts DIRECTORY`. It decides nothing and keeps nothing: what it knows is the state file, and it
 // may be killed and started again at any time. Who asks is the packet's source address: nftables drops a guest's packet
@@ -8,12 +8,12 @@ import { createSocket, type Socket } from "node:dgram";
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
-import { LINK_LOCAL_RESOLVER, METADATA_IP, resolverOf } from "./address.ts";
+import { API_PORT, LINK_LOCAL_RESOLVER, METADATA_IP, resolverOf } from "./address.ts";
 import { controlServer, DIAL_TIMEOUT_MS } from "./control.ts";
 import { answerDhcp, parseDhcp } from "./dhcp.ts";
 import { endWithDirectory } from "./directory-gone.ts";
 import { stateReader } from "./fabric-state.ts";
-import { metadataRelay } from "./metadata-relay.ts";
+import { apiRelay, metadataRelay } from "./guest-relay.ts";
 import { Resolver } from "./resolver.ts";
 
 const directory = process.argv[2];
@@ -24,6 +24,7 @@ const resolver = new Resolver(state);
 await serveDhcp();
 await serveDnsTcp();
 await new Promise<void>((resolve) => metadataRelay(state).listen(80, METADATA_IP, resolve));
+await new Promise<void>((resolve) => apiRelay(state).listen(API_PORT, METADATA_IP, resolve));
 const dnsSockets = new Map<string, Socket>();
 await serveDns();
 // Last: who can connect here finds everything else in place.

@@ -13,7 +13,7 @@ import { type Duplex, finished } from "node:stream";
 import { systemCode } from "../base/errors.ts";
 
 /** Grows whenever agent or switch change. A process that says less is replaced. */
-export const PROCESS_VERSION = 2;
+export const PROCESS_VERSION = 3;
 
 const MAX_LINE_BYTES = 256;
 /** Agent and switch answer within a millisecond; a dial may take as long as `DIAL_TIMEOUT_MS`. */

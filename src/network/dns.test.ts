@@ -29,6 +29,7 @@ const state: IndexedState = {
   dnsName: "ec2.internal",
   upstreamDns: null,
   metadataSocket: "",
+  apiSocket: "",
   nics,
   groups: [],
   forbidden: [],

@@ -15,6 +15,8 @@ export interface FabricState {
   readonly upstreamDns: string | null;
   /** Unix socket of the server's metadata listener. */
   readonly metadataSocket: string;
+  /** Unix socket on which the server answers API calls of guests. */
+  readonly apiSocket: string;
   readonly nics: readonly Nic[];
   /** Only the user-space switch looks at these; the kernel has its own. */
   readonly groups: readonly SecurityGroupRules[];
@@ -52,6 +54,7 @@ const NOTHING: FabricState = {
   dnsName: "ec2.internal",
   upstreamDns: null,
   metadataSocket: "",
+  apiSocket: "",
   nics: [],
   groups: [],
   forbidden: [],

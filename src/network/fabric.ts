@@ -78,6 +78,8 @@ export interface FabricOptions {
   readonly log: Log;
   /** Unix socket where the server's metadata listener is, or will be. */
   readonly metadataSocket: string;
+  /** Unix socket where the server answers API calls that guests make. */
+  readonly apiSocket: string;
   /** Domain of computed names, `ec2.internal` by default. */
   readonly dnsName?: string;
   readonly prefer?: "kernel" | "user";

@@ -178,6 +178,7 @@ class KernelFabric implements Fabric {
       dnsName: this.#options.dnsName ?? "ec2.internal",
       upstreamDns: UPLINK_RESOLVER,
       metadataSocket: this.#options.metadataSocket,
+      apiSocket: this.#options.apiSocket,
       nics,
       groups,
       forbidden: [],

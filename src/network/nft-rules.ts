@@ -2,7 +2,7 @@
 //
 //   prerouting  c_spoof    a guest's packet carries the guest's address, or is DHCP's first
 //               c_mark     a PUT to the metadata service marks its connection, a GET unmarks it
-//   input       c_input    guests reach DHCP, DNS and metadata of the namespace, nothing else
+//   input       c_input    guests reach DHCP, DNS, metadata and the API in the namespace, nothing else
 //   forward     c_vpc      from a VPC to itself or to the world, never to another VPC
 //               c_world    nobody reaches the host's own addresses through slirp4netns
 //               c_egress   the sender's groups let it out …
@@ -15,13 +15,13 @@
 
 import { formatNetwork } from "../model/ipv4.ts";
 import type { Nic, SecurityGroupRules, SecurityRule } from "../model/nic.ts";
-import { ipHex, METADATA_IP, parseCidr, resolverOf } from "./address.ts";
+import { API_PORT, ipHex, METADATA_IP, parseCidr, resolverOf } from "./address.ts";
 import { tapName } from "./tap.ts";
 
 export const TABLE = "inet ingot";
 
 /** Empty; its name says which `baseRules` the table has. Change it with them: an older table is then replaced. */
-export const VERSION_CHAIN = "version_1";
+export const VERSION_CHAIN = "version_2";
 
 /** The uplink's name inside the namespace. */
 export const UPLINK = "up0";
@@ -44,7 +44,7 @@ table ${TABLE} {
  map vpcs { type ipv4_addr : verdict; flags interval; }
  chain c_spoof { type filter hook prerouting priority raw; policy accept; iifname != "tap*" accept; meta nfproto ipv6 drop; ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept; iifname . ip saddr != @src counter drop; }
  chain c_mark { type filter hook prerouting priority mangle; policy accept; ip daddr != ${METADATA_IP} accept; tcp dport != 80 accept; ${mark} }
- chain c_input { type filter hook input priority 0; policy drop; iifname lo accept; ct state established,related accept; iifname "tap*" udp dport 67 accept; iifname "tap*" ip daddr @resolvers meta l4proto { tcp, udp } th dport 53 accept; iifname "tap*" ip daddr ${METADATA_IP} tcp dport 80 accept; }
+ chain c_input { type filter hook input priority 0; policy drop; iifname lo accept; ct state established,related accept; iifname "tap*" udp dport 67 accept; iifname "tap*" ip daddr @resolvers meta l4proto { tcp, udp } th dport 53 accept; iifname "tap*" ip daddr ${METADATA_IP} tcp dport { 80, ${API_PORT} } accept; }
  chain c_vpc { type filter hook forward priority -30; policy accept; oifname "tap*" ip saddr vmap @vpcs; }
  chain c_world { type filter hook forward priority -20; policy accept; oifname "${UPLINK}" ip daddr @forbidden counter drop; }
  chain c_egress { type filter hook forward priority -10; policy drop; ct state established,related accept; iifname != "tap*" accept; iifname vmap @m_out; }

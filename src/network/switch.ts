@@ -12,14 +12,23 @@ import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { contains, formatIpv4, type Network } from "../model/ipv4.ts";
 import type { Nic } from "../model/nic.ts";
-import { gatewayOf, LINK_LOCAL_RESOLVER, METADATA_IP, parseCidr, parseIp, parseMac, resolverOf } from "./address.ts";
+import {
+  API_PORT,
+  gatewayOf,
+  LINK_LOCAL_RESOLVER,
+  METADATA_IP,
+  parseCidr,
+  parseIp,
+  parseMac,
+  resolverOf,
+} from "./address.ts";
 import { ConnectionTable, GroupFilter } from "./connection-table.ts";
 import { controlServer, DIAL_TIMEOUT_MS } from "./control.ts";
 import { answerDhcp, parseDhcp } from "./dhcp.ts";
 import { endWithDirectory } from "./directory-gone.ts";
 import { type IndexedState, stateReader } from "./fabric-state.ts";
 import { FrameLink } from "./frame-link.ts";
-import { metadataRelay } from "./metadata-relay.ts";
+import { apiRelay, metadataRelay } from "./guest-relay.ts";
 import {
   arpReply,
   decrementTtl,
@@ -76,6 +85,7 @@ const byAlias = new Map<number, Port>();
 const flows = new ConnectionTable();
 const resolver = new Resolver(() => state);
 const metadata = metadataRelay(() => state);
+const api = apiRelay(() => state);
 // Only the token's answer is bound to a number of hops.
 metadata.prependListener("request", (request) => {
   const { socket } = request;
@@ -91,6 +101,8 @@ const tcp = new TcpStack({
     if (port === undefined) return null;
     if (end.localIp === METADATA && end.localPort === 80)
       return (connection) => metadata.emit("connection", connection);
+    if (end.localIp === METADATA && end.localPort === API_PORT)
+      return (connection) => api.emit("connection", connection);
     if ((end.localIp === LOCAL_RESOLVER || end.localIp === port.resolver) && end.localPort === 53) {
       return (connection) => resolver.serve(connection, connection.remoteAddress);
     }

@@ -95,6 +95,7 @@ class UserFabric implements Fabric {
       dnsName: this.#options.dnsName ?? "ec2.internal",
       upstreamDns: null,
       metadataSocket: this.#options.metadataSocket,
+      apiSocket: this.#options.apiSocket,
       nics,
       groups,
       forbidden: forbidden((this.#options.hostAddresses ?? hostAddresses)()),

@@ -7,13 +7,13 @@
 //   server.lock       held by the one server of the directory
 //   server.log        what the server has to say, a JSON object a line
 //   store/            snapshots' content (storage/FORMAT.md)
-//   buckets/          content of S3 objects (objects/content.ts), unless a bucket has it
+//   buckets/          content of S3 objects (objects/content.ts)
 //   volumes/          what guests have written, a qcow2 overlay per volume
 //   machines/         a directory per instance (compute/instance-directory.ts)
 //   captures/         sockets of captures of stopped volumes
 //   network/          the fabric's state and sockets
 //   audit/            the audit journal
-//   metadata/         socket and signing key of the metadata service
+//   metadata/         socket and signing key of the metadata service, and the socket of guests' API calls
 //   kernels/          kernels of Ingot's own images, for boots without firmware
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -31,6 +31,8 @@ export interface DataDirectory {
   readonly audit: string;
   readonly metadata: string;
   readonly metadataSocket: string;
+  /** Where API calls of guests come in. */
+  readonly apiSocket: string;
   readonly kernels: string;
 }
 
@@ -49,6 +51,7 @@ export async function openDataDirectory(path: string): Promise<DataDirectory> {
     audit: join(path, "audit"),
     metadata: join(path, "metadata"),
     metadataSocket: join(path, "metadata", "socket"),
+    apiSocket: join(path, "metadata", "api"),
     kernels: join(path, "kernels"),
   };
   try {

@@ -1,5 +1,7 @@
 // The listener: bytes in, limits, request id; bytes out. What the bytes mean is the pipeline's affair.
 import { randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { chmod, rm } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { pipeline } from "node:stream/promises";
@@ -7,6 +9,7 @@ import { ApiError } from "../base/api-error.ts";
 import { chain, systemCode } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { MIB } from "../base/units.ts";
+import { GUEST_ADDRESS_HEADER } from "../model/metadata-header.ts";
 import type { WireRequest, WireResponse } from "../protocol/wire.ts";
 
 /** The largest body that is held: EBS direct moves 512 KiB, a query of 10,000 parameters stays below this. S3's flow through. */
@@ -51,15 +54,49 @@ export interface Answering {
 
 /**
  * Listens and hands each request to `answering`.
+ *
+ * Guests' calls come through the network's relay over a unix socket of its own, and with them the guest's address.
  * @throws Error "port … is in use" and the like
  */
 export async function listen(
-  where: { readonly host: string; readonly port: number },
+  where: { readonly host: string; readonly port: number; readonly guestSocket: string },
   answering: Answering,
   log: Log,
 ): Promise<HttpListener> {
+  const server = serverOf(answering, log, (incoming) => incoming.socket.remoteAddress ?? "");
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (cause) => reject(listenError(where, cause)));
+    server.listen(where.port, where.host, resolve);
+  });
+  const guests = serverOf(answering, log, guestAddress);
+  try {
+    await rm(where.guestSocket, { force: true });
+    guests.listen(where.guestSocket);
+    await once(guests, "listening");
+    // Whoever can connect can say that any guest's address is theirs.
+    await chmod(where.guestSocket, 0o600);
+  } catch (cause) {
+    await Promise.all([close(server), close(guests)]);
+    throw new Error(`listen for guests at ${where.guestSocket}`, { cause });
+  }
+  const { address, port } = server.address() as AddressInfo;
+  return {
+    address: { host: address, port },
+    close: async () => {
+      await Promise.all([close(server), close(guests)]);
+    },
+  };
+}
+
+/** The address that the network's relay vouches for. */
+function guestAddress(incoming: IncomingMessage): string {
+  const address = incoming.headers[GUEST_ADDRESS_HEADER];
+  return typeof address === "string" ? address : "";
+}
+
+function serverOf(answering: Answering, log: Log, sourceOf: (incoming: IncomingMessage) => string): Server {
   const take = (incoming: IncomingMessage, outgoing: ServerResponse) => {
-    serve(incoming, outgoing, answering).catch((error) => {
+    serve(incoming, outgoing, answering, sourceOf(incoming)).catch((error) => {
       log.error({ error: chain(error) }, "a request could not be answered");
       outgoing.destroy();
     });
@@ -72,12 +109,7 @@ export async function listen(
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   server.maxConnections = MAX_CONNECTIONS;
   server.on("clientError", (error, socket) => refuseGarbage(error, socket as Socket));
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", (cause) => reject(listenError(where, cause)));
-    server.listen(where.port, where.host, resolve);
-  });
-  const { address, port } = server.address() as AddressInfo;
-  return { address: { host: address, port }, close: () => close(server) };
+  return server;
 }
 
 function listenError(where: { host: string; port: number }, cause: Error): Error {
@@ -107,7 +139,12 @@ function refuseGarbage(error: Error, socket: Socket): void {
   socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
 }
 
-async function serve(incoming: IncomingMessage, outgoing: ServerResponse, answering: Answering): Promise<void> {
+async function serve(
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+  answering: Answering,
+  sourceIp: string,
+): Promise<void> {
   const target = incoming.url ?? "/";
   const mark = target.indexOf("?");
   const path = mark < 0 ? target : target.slice(0, mark);
@@ -142,7 +179,7 @@ async function serve(incoming: IncomingMessage, outgoing: ServerResponse, answer
   const response = await answering.answer({
     requestId: randomUUID(),
     request,
-    sourceIp: incoming.socket.remoteAddress ?? "",
+    sourceIp,
     signal: aborted.signal,
   });
   await send(response, incoming, outgoing);

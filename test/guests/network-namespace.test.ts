@@ -53,6 +53,7 @@ function place(t: TestContext): Place {
         directory: join(directory, "net"),
         log: silentLog,
         metadataSocket: join(directory, "md.sock"),
+        apiSocket: join(directory, "api.sock"),
         prefer: "kernel",
       });
       opened.push(fabric);
@@ -167,6 +168,7 @@ test("a network whose data directory was deleted ends by itself, and by stop", {
       directory: join(directory, "net"),
       log: silentLog,
       metadataSocket: join(directory, "md"),
+      apiSocket: join(directory, "api"),
       prefer: "kernel",
     });
   const stopped = await open();

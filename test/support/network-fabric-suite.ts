@@ -65,6 +65,10 @@ const pings = async (guest: Guest, ip: string): Promise<boolean> =>
 const metadata = (guest: Guest, request: string): Promise<string> =>
   guest.run(`printf '${request}' | nc -w 5 169.254.169.254 80`);
 
+/** The same to the API. */
+const api = (guest: Guest, request: string): Promise<string> =>
+  guest.run(`printf '${request}' | nc -w 5 169.254.169.254 8773`);
+
 async function until(what: string, is: () => boolean | Promise<boolean>): Promise<void> {
   const giveUpAt = performance.now() + 30_000;
   while (!(await is())) {
@@ -108,6 +112,7 @@ export function fabricSuite(name: string, open: (options: FabricOptions) => Prom
       directory: join(directory, "net"),
       log: silentLog,
       metadataSocket: join(directory, "metadata.sock"),
+      apiSocket: join(directory, "api.sock"),
       hostAddresses: () => hidden,
     };
     let fabric: Fabric;
@@ -119,7 +124,18 @@ export function fabricSuite(name: string, open: (options: FabricOptions) => Prom
       response.end(`you are ${request.headers["x-ingot-guest-address"]}`);
     });
 
+    const apiServer = createHttpServer((request, response) => {
+      let body = "";
+      request.setEncoding("utf8").on("data", (text: string) => {
+        body += text;
+      });
+      request.on("end", () => {
+        response.end(`${request.headers["x-ingot-guest-address"]} calls ${request.headers.host} with ${body}`);
+      });
+    });
+
     before(async () => {
+      await new Promise<void>((resolve) => apiServer.listen(options.apiSocket, resolve));
       await new Promise<void>((resolve) => metadataServer.listen(options.metadataSocket, resolve));
       fabric = await open(options);
       await fabric.setRules([group(ONE, [all]), group(TWO, [all])]);
@@ -138,6 +154,8 @@ export function fabricSuite(name: string, open: (options: FabricOptions) => Prom
       await fabric?.stop();
       metadataServer.closeAllConnections();
       metadataServer.close();
+      apiServer.closeAllConnections();
+      apiServer.close();
       rmSync(directory, { recursive: true });
     });
 
@@ -259,6 +277,18 @@ export function fabricSuite(name: string, open: (options: FabricOptions) => Prom
       assert.equal(request?.headers["x-ingot-guest-instance"], b.instanceId);
       assert.equal(request?.headers["x-aws-ec2-metadata-token"], "t");
       assert.equal(request?.headers.host, "h");
+    });
+
+    test("the API is reached from every guest, whatever its groups and metadata options, and told which one calls", async () => {
+      const call =
+        "POST / HTTP/1.1\\r\\nHost: 169.254.169.254:8773\\r\\nX-Ingot-Guest-Address: 172.31.5.1\\r\\nContent-Length: 9\\r\\nConnection: close\\r\\n\\r\\nAction=It";
+      assert.match(await api(A!, call), /172\.31\.5\.1 calls 169\.254\.169\.254:8773 with Action=It/);
+      await rules(group(ONE, [], []), group(TWO, [], []));
+      await fabric.setMetadata(b.instanceId, { enabled: false, hopLimit: 1 });
+      assert.match(await api(B!, call), /172\.31\.5\.2 calls 169\.254\.169\.254:8773 with Action=It/);
+      await fabric.setMetadata(b.instanceId, { enabled: true, hopLimit: 1 });
+      assert.match(await api(C!, call), /10\.77\.0\.3 calls/);
+      await rules(group(ONE, [all]), group(TWO, [all]));
     });
 
     test("a token travels as many hops as the instance's options allow; changed live", async () => {

@@ -10,7 +10,12 @@ import { interruption } from "../interruption.ts";
 import { registerDisk } from "../register.ts";
 import { type CommonOptions, openSession } from "../session.ts";
 
-export async function bake(recipe: string, options: CommonOptions & { readonly name?: string }): Promise<void> {
+export interface BakeOptions extends CommonOptions {
+  readonly name?: string;
+  readonly packages?: readonly string[];
+}
+
+export async function bake(recipe: string, options: BakeOptions): Promise<void> {
   if (!isRecipe(recipe)) {
     throw new CliError(`there is no recipe ${recipe}: there are tiny and debian-12`, { exitCode: EXIT.usage });
   }
@@ -22,6 +27,7 @@ export async function bake(recipe: string, options: CommonOptions & { readonly n
     let step = "";
     const built = await buildImage(recipe, {
       outputDirectory: scratch,
+      packages: options.packages,
       cacheDirectory: fileURLToPath(new URL(".cache", ROOT)),
       onProgress(now, done = 0, total = 1) {
         // One that says how far it is is shown by the bar, the others by their names.
