@@ -37,6 +37,25 @@ export function withSection(text: string, name: string, values: Readonly<Record<
   return [...lines.slice(0, start), ...section, ...lines.slice(end)].join("\n");
 }
 
+/** Names of the credentials file's sections that hold this access key: those that `ingot login` has written, and others. */
+export function profilesWith(
+  text: string,
+  accessKeyId: string,
+): { readonly ours: string[]; readonly others: string[] } {
+  const found = { ours: [] as string[], others: [] as string[] };
+  let name = "";
+  let ours = false;
+  for (const line of text.split("\n")) {
+    const header = headerName(line);
+    if (header !== undefined) [name, ours] = [header, false];
+    else if (line.trim() === OURS) ours = true;
+    else if (/^\s*aws_access_key_id\s*=\s*(\S+)\s*$/.exec(line)?.[1] === accessKeyId) {
+      found[ours ? "ours" : "others"].push(name);
+    }
+  }
+  return found;
+}
+
 const headerName = (line: string): string | undefined =>
   /^\s*\[\s*(.*?)\s*\]/.exec(line)?.[1]?.replace(/\s+/g, " ").replaceAll(/["']/g, "");
 
@@ -62,4 +81,6 @@ export async function replaceText(path: string, text: string): Promise<void> {
     await file.close();
   }
   await rename(temporary, path);
+  const directory = await open(dirname(path), "r");
+  await directory.sync().finally(() => directory.close());
 }

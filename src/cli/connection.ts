@@ -8,6 +8,7 @@ import { resolve } from "node:path";
 import { systemCode } from "../base/errors.ts";
 import { defaultDataDirectory } from "../server/config.ts";
 import type { ServerInfo, StoredCredentials } from "../server/data-directory.ts";
+import { replaceText } from "./aws-profile.ts";
 import { CliError, EXIT } from "./failure.ts";
 
 export interface Keys {
@@ -77,6 +78,21 @@ export function readCredentials(dataDirectory: string): StoredCredentials {
     );
   }
   return stored;
+}
+
+/** Puts a new key where `credentials.json` has another, so that commands go on with it. */
+export async function replaceStoredKey(dataDirectory: string, replaced: string, made: Keys): Promise<void> {
+  const path = `${dataDirectory}/credentials.json`;
+  const stored = readJson<StoredCredentials>(path);
+  if (stored === null) return;
+  const { administrator, root } = stored;
+  const renewed = {
+    ...stored,
+    administrator: administrator.accessKeyId === replaced ? { ...administrator, ...made } : administrator,
+    root: root.accessKeyId === replaced ? { ...root, ...made } : root,
+  };
+  if (JSON.stringify(renewed) !== JSON.stringify(stored))
+    await replaceText(path, `${JSON.stringify(renewed, null, 2)}\n`);
 }
 
 function readJson<T>(path: string): T | null {

@@ -43,6 +43,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong words, 3 no server answers.`,
   );
   command("login", "write a profile for the AWS CLI")
     .option("--profile <name>", "its name", "ingot")
+    .option("--rotate", "with a new access key; the old one is deleted")
     .action(async (options) => (await import("./commands/login.ts")).login(options));
   command("status", "what runs, and what it takes").action(async (options) =>
     (await import("./commands/status.ts")).status(options),
