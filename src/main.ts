@@ -10,33 +10,25 @@ import { createAuditTrail } from "./audit/trail.ts";
 import { createTrailDelivery } from "./audit/trail-delivery.ts";
 import { systemClock } from "./base/clock.ts";
 import { chain } from "./base/errors.ts";
-import type { AccountId } from "./base/ids.ts";
 import type { Log } from "./base/log.ts";
 import { probeAccelerator } from "./compute/accelerator.ts";
 import { Host } from "./compute/host.ts";
 import { type Database, openDatabase } from "./database/database.ts";
-import { createAccount } from "./identity/bootstrap.ts";
 import { openIdentity } from "./identity/identity.ts";
 import { issueInstanceCredentials } from "./identity/instance-credentials.ts";
-import { loadMasterKey, type MasterKey } from "./identity/master-key.ts";
+import { loadMasterKey } from "./identity/master-key.ts";
 import { seal, unseal } from "./identity/seal.ts";
 import { listenForMetadata } from "./metadata/listener.ts";
 import { openSigner } from "./metadata/signer.ts";
-import { PLATFORM_ACCOUNT } from "./model/identity/account.ts";
-import { DEFAULT_REGION } from "./model/regions.ts";
 import { openFabric } from "./network/fabric.ts";
 import { Forwarder } from "./network/forwarder.ts";
 import { openContentHome } from "./objects/content-home.ts";
 import { Objects } from "./objects/objects.ts";
 import { pageTokens } from "./protocol/pages.ts";
 import { parseConfig, SERVE_USAGE, type ServerConfig } from "./server/config.ts";
-import {
-  type DataDirectory,
-  openDataDirectory,
-  type ServerInfo,
-  type StoredCredentials,
-} from "./server/data-directory.ts";
+import { type DataDirectory, openDataDirectory, type ServerInfo } from "./server/data-directory.ts";
 import { detectionSurroundings } from "./server/detection-surroundings.ts";
+import { firstAccount } from "./server/first-account.ts";
 import { hasFirstImage, makeFirstImage } from "./server/first-image.ts";
 import { hostControl } from "./server/host-control.ts";
 import { hostNetwork } from "./server/host-network.ts";
@@ -108,7 +100,7 @@ async function open(
       () => {},
     ),
   );
-  const masterKey = await loadMasterKey(directory.masterKey, config.masterKey);
+  const masterKey = await loadMasterKey(config.masterKeyFile ?? directory.masterKey, config.masterKey);
   const database = await openDatabase(config.database);
   opened.push(() => database.close());
   const store = await openStore({
@@ -160,7 +152,10 @@ async function open(
   opened.push(() => detections.stop());
   const identity = openIdentity({ database, masterKey, log });
   opened.push(() => identity.lastUsed.settled());
-  const accountId = await firstAccount(config, directory, database, masterKey);
+  const accountId = await firstAccount(
+    { database, masterKey, now: clock.now(), credentials: directory.credentials },
+    config.accountId,
+  );
   if (!config.bare && !(await hasFirstImage(database.read))) {
     await makeFirstImage({
       database,
@@ -238,46 +233,6 @@ function lockDirectory(directory: DataDirectory) {
       { cause },
     );
   }
-}
-
-/** Made at the first start, with an administrator whose keys `ingot env` puts to use. */
-async function firstAccount(
-  config: ServerConfig,
-  directory: DataDirectory,
-  database: Database,
-  masterKey: MasterKey,
-): Promise<AccountId> {
-  const existing = await database.read
-    .selectFrom("accounts")
-    .select("id")
-    .where("id", "<>", PLATFORM_ACCOUNT)
-    .orderBy("created_at")
-    .limit(1)
-    .executeTakeFirst();
-  if (existing !== undefined) {
-    if (config.accountId !== undefined && config.accountId !== existing.id) {
-      throw new Error(
-        `this data directory's first account is ${existing.id}: --account only counts at the first start`,
-      );
-    }
-    return existing.id as AccountId;
-  }
-  const made = await createAccount(
-    { database, masterKey, now: systemClock.now() },
-    {
-      ...(config.accountId === undefined ? {} : { id: config.accountId }),
-      name: "First account",
-      email: "root@localhost",
-    },
-  );
-  const credentials: StoredCredentials = {
-    accountId: made.id,
-    region: DEFAULT_REGION,
-    administrator: made.administrator,
-    root: made.root,
-  };
-  await writeFile(directory.credentials, `${JSON.stringify(credentials, null, 2)}\n`, { mode: 0o600 });
-  return made.id;
 }
 
 /** 32 random bytes that every process on this database shares; made at first use. They protect no secret. */

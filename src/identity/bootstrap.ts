@@ -6,7 +6,7 @@ import { rootArn } from "../model/identity/account.ts";
 import { newAccessKeyId, newAccountId, newSecretAccessKey, newUniqueId } from "../model/identity/ids.ts";
 import { sealedFor } from "./authenticate.ts";
 import type { MasterKey } from "./master-key.ts";
-import { seal } from "./seal.ts";
+import { seal, unseal } from "./seal.ts";
 
 export interface AccessKey {
   readonly accessKeyId: string;
@@ -24,6 +24,18 @@ export interface NewAccount {
 export const ADMINISTRATOR = "admin";
 const ADMINISTRATOR_ACCESS = "arn:aws:iam::aws:policy/AdministratorAccess";
 
+/** An account's id and keys before it is made, for those who must have the secrets safe by then. */
+export const drawAccount = (id: AccountId = newAccountId()): NewAccount => ({
+  id,
+  root: drawAccessKey(id),
+  administrator: { ...drawAccessKey(id), userName: ADMINISTRATOR },
+});
+
+const drawAccessKey = (account: AccountId): AccessKey => ({
+  accessKeyId: newAccessKeyId("AKIA", account),
+  secretAccessKey: newSecretAccessKey(),
+});
+
 /**
  * Makes an account; all of it or nothing.
  * @throws ApiError `EntityAlreadyExists` when the id is taken
@@ -31,9 +43,10 @@ const ADMINISTRATOR_ACCESS = "arn:aws:iam::aws:policy/AdministratorAccess";
 export async function createAccount(
   parts: { readonly database: Database; readonly masterKey: MasterKey; readonly now: Date },
   account: { readonly id?: AccountId; readonly name: string; readonly email: string },
+  drawn: NewAccount = drawAccount(account.id),
 ): Promise<NewAccount> {
   const { database, masterKey, now } = parts;
-  const id = account.id ?? newAccountId();
+  const { id, root, administrator } = drawn;
   const createdAt = now.toISOString();
   try {
     return await database.transaction(async (tx) => {
@@ -72,9 +85,9 @@ export async function createAccount(
           attached_at: createdAt,
         })
         .execute();
-      const root = await insertAccessKey(tx, masterKey, { account: id, userId: null, now });
-      const administrator = await insertAccessKey(tx, masterKey, { account: id, userId, now });
-      return { id, root, administrator: { ...administrator, userName: ADMINISTRATOR } };
+      await insertAccessKey(tx, masterKey, { account: id, userId: null, now }, root);
+      await insertAccessKey(tx, masterKey, { account: id, userId, now }, administrator);
+      return drawn;
     });
   } catch (error) {
     if (!isUniqueViolation(error)) throw error;
@@ -82,14 +95,22 @@ export async function createAccount(
   }
 }
 
+/** Is it the key that this database's secrets are sealed with? Seen at one of them; yes where there are none. */
+export async function opensSecrets(database: Database, masterKey: MasterKey): Promise<boolean> {
+  const key = await database.read.selectFrom("access_keys").select(["id", "sealed_secret"]).limit(1).executeTakeFirst();
+  return (
+    key === undefined || unseal(masterKey.derive("access key secrets"), key.sealed_secret, sealedFor(key.id)) !== null
+  );
+}
+
 /** A new active key. The caller raises the account's generation. */
 export async function insertAccessKey(
   tx: Db,
   masterKey: MasterKey,
   of: { readonly account: AccountId; readonly userId: string | null; readonly now: Date },
+  key: AccessKey = drawAccessKey(of.account),
 ): Promise<AccessKey> {
-  const accessKeyId = newAccessKeyId("AKIA", of.account);
-  const secretAccessKey = newSecretAccessKey();
+  const { accessKeyId, secretAccessKey } = key;
   await tx
     .insertInto("access_keys")
     .values({
@@ -104,7 +125,7 @@ export async function insertAccessKey(
       last_used_region: null,
     })
     .execute();
-  return { accessKeyId, secretAccessKey };
+  return key;
 }
 
 /** An account without a user: another account's principals come in by a role that may do everything. */

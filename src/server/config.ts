@@ -32,8 +32,10 @@ export interface ServerConfig {
   readonly detections: string | undefined;
   /** Where findings are told. */
   readonly webhook: { readonly url: string; readonly secret?: string } | undefined;
-  /** 64 hex digits or base64; instead of the data directory's file. */
+  /** 64 hex digits or base64; instead of any file. */
   readonly masterKey: string | undefined;
+  /** Absolute; instead of the data directory's own. */
+  readonly masterKeyFile: string | undefined;
 }
 
 const STORE_OPTION = { name: "--store", variables: "INGOT_STORE" };
@@ -69,9 +71,10 @@ export const SERVE_USAGE = `ingot serve: runs the server in the foreground
   --audit-days N   drop audit events older than this (default: never)
   --detections DIR more detection rules, Sigma files, besides those that come along
   --webhook URL    gets each finding by POST, signed with INGOT_WEBHOOK_SECRET where that is set
+  --master-key FILE          the key that seals every secret (default: in the data directory); made when it is missing
   --no-image       do not build the image ingot/tiny at the first start
 
-  INGOT_MASTER_KEY in the environment takes the place of the key file in the data directory.`;
+  INGOT_MASTER_KEY in the environment takes the place of the key file.`;
 
 /** @throws Error in a sentence for the person who typed it */
 export function parseConfig(args: readonly string[], environment: NodeJS.ProcessEnv): ServerConfig {
@@ -92,6 +95,7 @@ export function parseConfig(args: readonly string[], environment: NodeJS.Process
       "audit-days": { type: "string" },
       detections: { type: "string" },
       webhook: { type: "string" },
+      "master-key": { type: "string" },
       "no-image": { type: "boolean" },
     },
   });
@@ -121,6 +125,10 @@ export function parseConfig(args: readonly string[], environment: NodeJS.Process
     throw new Error("--webhook takes an http:// or https:// URL");
   }
   const secret = environment.INGOT_WEBHOOK_SECRET;
+  const masterKeyFile = values["master-key"];
+  if (masterKeyFile !== undefined && environment.INGOT_MASTER_KEY) {
+    throw new Error("--master-key and INGOT_MASTER_KEY each name the master key: give one of them");
+  }
   return {
     dataDirectory,
     host: values.host ?? DEFAULT_HOST,
@@ -142,6 +150,7 @@ export function parseConfig(args: readonly string[], environment: NodeJS.Process
     detections: values.detections === undefined ? undefined : resolve(values.detections),
     webhook:
       values.webhook === undefined ? undefined : { url: values.webhook, ...(secret === undefined ? {} : { secret }) },
-    masterKey: environment.INGOT_MASTER_KEY,
+    masterKey: environment.INGOT_MASTER_KEY || undefined,
+    masterKeyFile: masterKeyFile === undefined ? undefined : resolve(masterKeyFile),
   };
 }

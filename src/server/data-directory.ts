@@ -7,7 +7,7 @@
 //   server.lock       held by the one server of the directory
 //   server.log        what the server has to say, a JSON object a line
 //   store/            snapshots' content (storage/FORMAT.md)
-//   buckets/          content of S3 objects (objects/content.ts)
+//   buckets/          content of S3 objects (objects/content.ts), unless a bucket has it
 //   volumes/          what guests have written, a qcow2 overlay per volume
 //   machines/         a directory per instance (compute/instance-directory.ts)
 //   captures/         sockets of captures of stopped volumes
