@@ -36,6 +36,7 @@ import {
 } from "../protocol/wire.ts";
 import type { Parts, RequestContext } from "../services/context.ts";
 import type { Resolution } from "../services/operation.ts";
+import { federationRefusal } from "../services/sts/assume-role.ts";
 import { auditedResources } from "./audited-resources.ts";
 import type { Answering, IncomingCall } from "./http.ts";
 import { type AnyOperation, findOperation } from "./operations.ts";
@@ -62,7 +63,10 @@ export function createPipeline(parts: PipelineParts): Answering {
     const codec = codecFor(service);
     const request: OpenRequest = { call, service, codec, time: parts.clock.now(), caller: null };
     try {
-      if (parsed.kind === "fault") throw signatureError(service, parsed);
+      if (parsed.kind === "fault") {
+        const unsigned = service === "sts" && parsed.reason === "missing";
+        throw (unsigned ? federationRefusal(actionOf(codec, call.request)) : null) ?? signatureError(service, parsed);
+      }
       if (parsed.service !== service) {
         throw new ApiError(
           "UnknownOperationException",

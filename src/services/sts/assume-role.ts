@@ -2,9 +2,7 @@ import {
   AssumeRole$,
   type AssumeRoleRequest,
   AssumeRoleWithSAML$,
-  type AssumeRoleWithSAMLRequest,
   AssumeRoleWithWebIdentity$,
-  type AssumeRoleWithWebIdentityRequest,
 } from "@aws-sdk/client-sts";
 import { ApiError } from "../../base/api-error.ts";
 import { isAccountId } from "../../base/ids.ts";
@@ -195,27 +193,37 @@ export const assumeRole = operation({
   },
 });
 
-/** Who is federated from outside needs a provider, and Ingot keeps none. */
+/**
+ * Who is federated from outside needs a provider, and Ingot keeps none. STS takes these two calls unsigned, as what proves
+ * the caller is in them: so whoever makes them hears this first, signed or not.
+ */
+export function federationRefusal(action: string): ApiError | null {
+  const provider = action === WEB_IDENTITY ? "OpenIDConnect" : action === SAML ? "SAML" : null;
+  if (provider === null) return null;
+  return new ApiError("InvalidIdentityToken", `No ${provider} provider found in your account: none is configured.`);
+}
+const WEB_IDENTITY = "AssumeRoleWithWebIdentity";
+const SAML = "AssumeRoleWithSAML";
+
+const refuseFederation = (action: string) => ({
+  resolve: async (_ctx: RequestContext, _input: object): Promise<never> => {
+    throw federationRefusal(action);
+  },
+  run: async (): Promise<never> => {
+    throw new Error(`${action} is refused before this`);
+  },
+});
+
 export const assumeRoleWithWebIdentity = operation({
   action: "sts:AssumeRoleWithWebIdentity",
   schema: AssumeRoleWithWebIdentity$,
   access: "read",
-  resolve: async (_ctx, _input: AssumeRoleWithWebIdentityRequest): Promise<never> => {
-    throw new ApiError("InvalidIdentityToken", "No OpenIDConnect provider found in your account: none is configured.");
-  },
-  run: async (): Promise<never> => {
-    throw new Error("web identities are refused before this");
-  },
+  ...refuseFederation(WEB_IDENTITY),
 });
 
 export const assumeRoleWithSAML = operation({
   action: "sts:AssumeRoleWithSAML",
   schema: AssumeRoleWithSAML$,
   access: "read",
-  resolve: async (_ctx, _input: AssumeRoleWithSAMLRequest): Promise<never> => {
-    throw new ApiError("InvalidIdentityToken", "No SAML provider found in your account: none is configured.");
-  },
-  run: async (): Promise<never> => {
-    throw new Error("SAML assertions are refused before this");
-  },
+  ...refuseFederation(SAML),
 });
