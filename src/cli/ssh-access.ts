@@ -28,10 +28,13 @@ async function answeringTarget(address: string): Promise<SshTarget | null> {
 export function publicAddress(instance: Instance): string {
   if (instance.PublicIpAddress) return instance.PublicIpAddress;
   const state = instance.State?.Name;
+  const id = instance.InstanceId;
   throw new CliError(
     state === "running" || state === "pending"
-      ? `${instance.InstanceId} has no public address: launch with --associate-public-ip-address, or go through another instance`
-      : `${instance.InstanceId} is ${state}: ingot start ${instance.InstanceId}`,
+      ? `${id} has no public address: launch with aws ec2 run-instances --associate-public-ip-address, or go through another instance`
+      : state === "stopped"
+        ? `${id} is stopped: ingot start ${id}`
+        : `${id} is ${state}`,
   );
 }
 

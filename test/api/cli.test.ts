@@ -74,6 +74,41 @@ test("on a running server", async (t) => {
     assert.match(await ingotOn(platform, "ps"), /no instances/);
   });
 
+  await t.test("what every command takes counts before its name as after it", async () => {
+    const { dataDirectory: data } = platform;
+    const elsewhere = { INGOT_DATA: "/nonexistent" };
+    for (const words of [
+      ["--data", data, "--json", "ps"],
+      [`--data=${data}`, "ps", "--json"],
+      ["--json", "ps", `--data=${data}`],
+      // The nearest counts.
+      ["--data", "/nonexistent", "ps", "--data", data, "--json"],
+    ]) {
+      const { code, stdout, stderr } = await ingot(words, elsewhere);
+      assert.equal(code, 0, `${words.join(" ")}: ${stderr}`);
+      assert.deepEqual(JSON.parse(stdout), { Instances: [] });
+    }
+    const between = await ingot(["store", "--data", data, "usage", "--json"], elsewhere);
+    assert.equal(between.code, 0, between.stderr);
+    assertRefused(await ingot(["--data", data, "serve", "--port", "0"], elsewhere), 1, /another Ingot runs/);
+  });
+
+  await t.test(
+    "ssh: options may follow the instance, as with OpenSSH; what no option is begins the command",
+    async () => {
+      const elsewhere = { INGOT_DATA: "/nonexistent" };
+      const named = await ingot(
+        ["ssh", "nobody", "--data", platform.dataDirectory, "-l", "root", "ls", "--json"],
+        elsewhere,
+      );
+      assertRefused(named, 1, /no instance is called nobody/);
+      const slip = await ingot(["ssh", "nobody", "-x"], onData);
+      assert.equal(slip.code, 2);
+      assert.match(slip.stderr, /unknown option '-x'/);
+      assertRefused(await ingot(["ssh", "nobody", "--", "-x"], onData), 1, /no instance is called nobody/);
+    },
+  );
+
   await t.test("status: the server, its processes, what it takes", async () => {
     const report = JSON.parse(await ingotOn(platform, "status", "--json"));
     assert.equal(report.server.url, platform.url);
@@ -111,6 +146,9 @@ test("on a running server", async (t) => {
     assertRefused(await ingot(["bake", "windows"], onData), 2, /no recipe windows: .*tiny/);
     assert.equal((await ingot(["launch", "ingot/tiny", "--count", "none"], onData)).code, 2);
     assert.equal((await ingot(["dance"], onData)).code, 2);
+    const stop = await ingot(["stop", "web"], onData);
+    assert.equal(stop.code, 2);
+    assert.match(stop.stderr, /ingot stop-instance web/);
     // Nothing of it went halfway.
     assert.deepEqual(JSON.parse(await ingotOn(platform, "ps", "--json")), { Instances: [] });
   });

@@ -14,6 +14,7 @@ import { sshArgv, waitForSsh } from "../ssh-access.ts";
 
 /** An instance that has just been launched is still booting. */
 const BOOT_LIMIT_MS = 180_000;
+const QUIET_MS = 2_000;
 
 export interface SshOptions extends CommonOptions {
   readonly user: string;
@@ -22,10 +23,12 @@ export interface SshOptions extends CommonOptions {
 
 /** Ends with the exit code of `ssh`, which is the command's. */
 export async function ssh(word: string, command: readonly string[], options: SshOptions): Promise<void> {
-  const { connection } = openSession(options);
+  const { connection, output } = openSession(options);
   const ec2 = ec2Client(connection);
   const instance = await findInstance(ec2, word);
-  const target = await waitForSsh(instance, BOOT_LIMIT_MS);
+  // Whoever waits at a silent prompt wonders what for.
+  const note = setTimeout(() => output.note(`Waiting for SSH on ${instance.InstanceId} …`), QUIET_MS);
+  const target = await waitForSsh(instance, BOOT_LIMIT_MS).finally(() => clearTimeout(note));
   await mkdir(dirname(knownHostsFile(connection)), { recursive: true, mode: 0o700 });
   const argv = await sshArgv(connection, instance, target, options);
   const words = command[0] === "--" ? command.slice(1) : command;
