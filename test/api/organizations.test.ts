@@ -9,6 +9,7 @@ import {
   RegisterImageCommand,
   RunInstancesCommand,
 } from "@aws-sdk/client-ec2";
+import { IAMClient, SimulatePrincipalPolicyCommand } from "@aws-sdk/client-iam";
 import {
   AttachPolicyCommand,
   CloseAccountCommand,
@@ -25,9 +26,11 @@ import {
   DetachPolicyCommand,
   DisablePolicyTypeCommand,
   EnablePolicyTypeCommand,
+  InviteAccountToOrganizationCommand,
   ListAccountsCommand,
   ListAccountsForParentCommand,
   ListChildrenCommand,
+  ListHandshakesForOrganizationCommand,
   ListOrganizationalUnitsForParentCommand,
   ListParentsCommand,
   ListPoliciesForTargetCommand,
@@ -129,6 +132,17 @@ test("an organization, its accounts and its units", async (t) => {
   );
   assert.equal(await refused(organizations.send(new DeleteOrganizationCommand({}))), "OrganizationNotEmptyException");
 
+  // Who is to join is made here: invitations, and what goes with them, are not answered, and say so.
+  const invitation = { Target: { Id: "999999999999", Type: "ACCOUNT" as const } };
+  await assert.rejects(organizations.send(new InviteAccountToOrganizationCommand(invitation)), {
+    name: "UnknownOperationException",
+    message: "Ingot does not answer InviteAccountToOrganization.",
+  });
+  await assert.rejects(organizations.send(new ListHandshakesForOrganizationCommand({})), {
+    name: "UnknownOperationException",
+    message: "Ingot does not answer ListHandshakesForOrganization.",
+  });
+
   // The tree is somebody's: another account sees nothing of it, and makes no accounts of its own.
   const stranger = await platform.createAccount("stranger");
   const theirs = platform.client(OrganizationsClient, stranger.credentials);
@@ -186,6 +200,25 @@ test("service control policies limit members at once, and never the management a
   await organizations.send(new AttachPolicyCommand({ PolicyId, TargetId: root }));
   assert.equal(await regions(), "UnauthorizedOperation");
   assert.equal(await refused(platform.ec2.send(new DescribeRegionsCommand({}))), "no error");
+  // Who simulates hears what the door says, and that it is the organization's doing.
+  const iam = platform.client(IAMClient, keys);
+  const role = `arn:aws:iam::${member}:role/OrganizationAccountAccessRole`;
+  const simulated = await iam.send(
+    new SimulatePrincipalPolicyCommand({
+      PolicySourceArn: role,
+      ActionNames: ["ec2:DescribeRegions", "ec2:DescribeImages"],
+    }),
+  );
+  assert.deepEqual(
+    simulated.EvaluationResults?.map((each) => [
+      each.EvalDecision,
+      each.OrganizationsDecisionDetail?.AllowedByOrganizations,
+    ]),
+    [
+      ["explicitDeny", false],
+      ["allowed", true],
+    ],
+  );
   const refusal = await ec2.send(new DescribeRegionsCommand({})).catch((error: Error) => error.message);
   assert.match(String(refusal), /with an explicit deny in a service control policy/);
   assert.equal(await refused(organizations.send(new DeletePolicyCommand({ PolicyId }))), "PolicyInUseException");

@@ -539,6 +539,42 @@ test("simulation answers as the door would, and points at the statement", async 
   assert.deepEqual(keys.ContextKeyNames, ["aws:username", "s3:prefix", "aws:PrincipalTag/x"]);
 });
 
+test("simulation minds boundaries: allowed by one that allows and does not deny", async (t) => {
+  const world = await identityWorld(t);
+  const admin = world.first.administrator;
+  const boundary = documentOf(
+    { Effect: "Allow", Action: "ec2:*", Resource: "*" },
+    { Effect: "Deny", Action: "ec2:TerminateInstances", Resource: "*" },
+  );
+  const { Policy } = await world.call(admin, "CreatePolicy", { PolicyName: "limit", PolicyDocument: boundary });
+  await userWith(world, "bob", allow(["ec2:StopInstances", "ec2:TerminateInstances", "iam:GetUser"]));
+  await world.call(admin, "PutUserPermissionsBoundary", { UserName: "bob", PermissionsBoundary: Policy?.Arn });
+  const ActionNames = ["ec2:StopInstances", "ec2:TerminateInstances", "iam:GetUser", "ec2:RunInstances"];
+  const verdicts = [
+    ["allowed", true],
+    ["explicitDeny", false],
+    ["implicitDeny", false],
+    ["implicitDeny", true],
+  ];
+  const PolicySourceArn = `arn:aws:iam::${FIRST}:user/bob`;
+  const { EvaluationResults: own } = await world.call(admin, "SimulatePrincipalPolicy", {
+    PolicySourceArn,
+    ActionNames,
+  });
+  const { EvaluationResults: custom } = await world.call(admin, "SimulateCustomPolicy", {
+    PolicyInputList: [allow(["ec2:StopInstances", "ec2:TerminateInstances", "iam:GetUser"])],
+    PermissionsBoundaryPolicyInputList: [boundary],
+    ActionNames,
+  });
+  for (const results of [own, custom]) {
+    assert.deepEqual(
+      results.map((each) => [each.EvalDecision, each.PermissionsBoundaryDecisionDetail?.AllowedByPermissionsBoundary]),
+      verdicts,
+    );
+    assert.ok(results.every((each) => each.OrganizationsDecisionDetail === undefined));
+  }
+});
+
 test("every action of the table is named as its permission and its schema are", async () => {
   const { iamOperations } = await import("./operations.ts");
   const { stsOperations } = await import("../sts/operations.ts");

@@ -13,7 +13,8 @@ import {
 } from "@aws-sdk/client-iam";
 import { ApiError } from "../../base/api-error.ts";
 import { evaluate, type Layer, type NamedPolicy, questionOf } from "../../identity/evaluate.ts";
-import { compilePolicy } from "../../identity/policy/compile.ts";
+import type { Standing } from "../../identity/organizations.ts";
+import { compilePolicy, type Question } from "../../identity/policy/compile.ts";
 import { contextOf } from "../../identity/policy/context.ts";
 import { type DocumentKind, parsePolicy } from "../../identity/policy/document.ts";
 import { keysOf } from "../../identity/policy/keys.ts";
@@ -71,6 +72,7 @@ function simulate(
   boundary: readonly Simulated[],
   subject: Subject,
   keys: ConditionKeys,
+  organization: Standing | null,
 ): EvaluationResult[] {
   const actions = required(input.ActionNames, "actionNames");
   const resources = input.ResourceArns?.length ? input.ResourceArns : ["*"];
@@ -103,7 +105,7 @@ function simulate(
           identity: identity.map(({ named }) => named),
           boundary: merged(boundary),
           session: null,
-          organization: [],
+          organization: organization?.policies ?? [],
         },
       );
       const question = questionOf({ action, resource, context });
@@ -121,12 +123,20 @@ function simulate(
         EvalDecision: decision.reason,
         MatchedStatements: matched,
         MissingContextValues: missing,
+        ...(organization === null
+          ? {}
+          : {
+              OrganizationsDecisionDetail: {
+                AllowedByOrganizations: organization.policies.every((level) => allows(level, question)),
+              },
+            }),
         ...(boundary.length === 0
           ? {}
           : {
               PermissionsBoundaryDecisionDetail: {
-                AllowedByPermissionsBoundary: boundary.some(
-                  (each) => statements(each, "Allow", question, subject).length > 0,
+                AllowedByPermissionsBoundary: allows(
+                  boundary.map(({ named }) => named),
+                  question,
                 ),
               },
             }),
@@ -136,11 +146,17 @@ function simulate(
   return results;
 }
 
+/** What limits without granting: does it leave this open? */
+function allows(limits: readonly NamedPolicy[], question: Question): boolean {
+  const matching = limits.flatMap(({ policy }) => policy.statements).filter((each) => each.matches(question));
+  return matching.length > 0 && matching.every(({ effect }) => effect === "Allow");
+}
+
 /** Statements of one effect that match, and where they stand. */
 function statements(
   source: Simulated,
   effect: "Allow" | "Deny",
-  question: ReturnType<typeof questionOf>,
+  question: Question,
   subject: Subject,
 ): NonNullable<EvaluationResult["MatchedStatements"]> {
   const spans = statementSpans(source.document);
@@ -185,7 +201,8 @@ export const simulateCustomPolicy = operation({
     const identity = brought(required(input.PolicyInputList, "policyInputList"), "PolicyInputList");
     const boundary = brought(input.PermissionsBoundaryPolicyInputList, "PermissionsBoundaryPolicyInputList");
     const subject = callerSubject(input.CallerArn ?? ctx.caller.arn);
-    const results = simulate(input, identity, boundary, subject, contextEntries(input));
+    // Policies that nobody has belong to no account, so no organization limits them.
+    const results = simulate(input, identity, boundary, subject, contextEntries(input), null);
     const [page, more] = pageWithin(numbered(results), input, ({ key }) => key);
     return { EvaluationResults: page.map(({ item }) => item), ...more };
   },
@@ -222,7 +239,11 @@ export const simulatePrincipalPolicy = operation({
           };
     const keys = { ...sourceKeys(source), ...contextEntries(input) };
     const all = [...own, ...brought(input.PolicyInputList, "PolicyInputList")];
-    const [page, more] = pageWithin(numbered(simulate(input, all, bounds, subject, keys)), input, ({ key }) => key);
+    const { principals, organizations } = ctx.parts.identity;
+    const generation = await principals.generation(source.accountId);
+    const standing = generation === null ? null : await organizations.of(source.accountId, generation);
+    const results = simulate(input, all, bounds, subject, keys, standing);
+    const [page, more] = pageWithin(numbered(results), input, ({ key }) => key);
     return { EvaluationResults: page.map(({ item }) => item), ...more };
   },
 });
