@@ -12,6 +12,7 @@ import { systemClock } from "./base/clock.ts";
 import { chain } from "./base/errors.ts";
 import type { Log } from "./base/log.ts";
 import { probeAccelerator } from "./compute/accelerator.ts";
+import { prepareToSpawn } from "./compute/detached-process.ts";
 import { Host } from "./compute/host.ts";
 import { type Database, openDatabase } from "./database/database.ts";
 import { openIdentity } from "./identity/identity.ts";
@@ -25,6 +26,7 @@ import { Forwarder } from "./network/forwarder.ts";
 import { openContentHome } from "./objects/content-home.ts";
 import { Objects } from "./objects/objects.ts";
 import { pageTokens } from "./protocol/pages.ts";
+import { CallsUnderWay } from "./server/calls-under-way.ts";
 import { parseConfig, SERVE_USAGE, type ServerConfig } from "./server/config.ts";
 import { type DataDirectory, openDataDirectory, type ServerInfo } from "./server/data-directory.ts";
 import { detectionSurroundings } from "./server/detection-surroundings.ts";
@@ -33,7 +35,7 @@ import { hasFirstImage, makeFirstImage } from "./server/first-image.ts";
 import { hostControl } from "./server/host-control.ts";
 import { hostNetwork } from "./server/host-network.ts";
 import { hostStorage } from "./server/host-storage.ts";
-import { listen } from "./server/http.ts";
+import { type IncomingCall, listen } from "./server/http.ts";
 import { metadataSource } from "./server/metadata-source.ts";
 import { createPipeline } from "./server/pipeline.ts";
 import { takeOwnerLock } from "./storage/owner-lock.ts";
@@ -200,7 +202,8 @@ async function open(
   opened.push(() => host.close());
   await host.start();
 
-  const answering = createPipeline({
+  const calls = new CallsUnderWay();
+  const pipeline = createPipeline({
     database,
     clock,
     log,
@@ -210,11 +213,13 @@ async function open(
     detections,
     snapshots: store,
     objects,
-    host: hostControl(host, { directory: directory.path, memoryMib: config.memoryMib, log }),
+    host: hostControl(host, { directory: directory.path, memoryMib: config.memoryMib, calls, log }),
     pages: pageTokens(await sharedKey(database, "page-token-key")),
   });
+  const answering = { ...pipeline, answer: (call: IncomingCall) => calls.during(() => pipeline.answer(call)) };
   const listener = await listen({ ...config, guestSocket: directory.apiSocket }, answering, log);
   opened.push(() => listener.close());
+  prepareToSpawn();
   trails.start();
   detections.start();
   const url = `http://${listener.address.host.includes(":") ? `[${listener.address.host}]` : listener.address.host}:${listener.address.port}`;

@@ -1,10 +1,10 @@
 // Machines started, taken up again after a restart of the server, and forgotten.
-import type { ChildProcess } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { systemCode } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import { type DetachedProcess, spawnDetached } from "./detached-process.ts";
 import { ensureUefiVars, findUefi } from "./firmware.ts";
 import { type InstanceDirectory, instanceDirectory, removeRunFiles } from "./instance-directory.ts";
 import { Machine } from "./machine.ts";
@@ -20,7 +20,6 @@ import {
   type ProcessIdentity,
   QEMU,
   signalProcess,
-  spawnDetached,
   waitForEnd,
 } from "./qemu-process.ts";
 import { Qmp } from "./qmp.ts";
@@ -82,7 +81,7 @@ export async function launchMachine(spec: MachineSpec, { log }: MachineOptions):
     log.info({ instanceId: spec.instanceId, pid: process.pid }, "started a machine");
     return machine;
   } catch (error) {
-    const started = child.pid === undefined ? null : identifyProcess(child.pid, spec.uuid);
+    const started = identifyProcess(child.pid, spec.uuid);
     if (started !== null) {
       signalProcess(started, "SIGKILL");
       await waitForEnd(started, START_LIMIT_MS);
@@ -158,21 +157,18 @@ async function findRunning(directory: InstanceDirectory, uuid: string): Promise<
 }
 
 /** Connects to QMP of a QEMU that has just been started, or says why it ended. */
-async function firstContact(child: ChildProcess, directory: InstanceDirectory, spec: MachineSpec): Promise<Qmp> {
-  let exit: string | null = null;
-  child.once("exit", (code, signal) => {
-    exit = signal === null ? `status ${code}` : signal;
-  });
+async function firstContact(child: DetachedProcess, directory: InstanceDirectory, spec: MachineSpec): Promise<Qmp> {
   try {
-    return await connectWhenThere(directory.qmp, async () => exit !== null);
+    return await connectWhenThere(directory.qmp, async () => child.exit() !== null);
   } catch (cause) {
     // The connection breaks a moment before the exit is known.
-    if (exit === null) await Promise.race([new Promise((resolve) => child.once("exit", resolve)), sleep(1_000)]);
+    await Promise.race([child.ended, sleep(1_000, undefined, { ref: false })]);
+    const exit = child.exit();
     const words = await lastWords(directory.log);
     const what =
       exit === null
         ? `QEMU of ${spec.instanceId} does not answer`
-        : `QEMU of ${spec.instanceId} ended at its start (${exit})`;
+        : `QEMU of ${spec.instanceId} ended at its start (${exit.signal ?? `status ${exit.code}`})`;
     throw new MachineStartError(words === "" ? what : `${what}: ${words}`, { cause });
   }
 }

@@ -12,13 +12,13 @@
 // say so, after its dirty bitmaps are stored, or when its process dies.
 //
 // QEMU is a detached child: it goes on without us, and `adoptMachine` takes it up again, from another process.
-import type { ChildProcess } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { chain } from "../base/errors.ts";
 import type { VolumeId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import type { MachineDisk } from "../model/disk.ts";
 import { volumeOfSerial } from "./block-nodes.ts";
+import type { DetachedProcess, ProcessExit } from "./detached-process.ts";
 import { type InstanceDirectory, removeRunFiles } from "./instance-directory.ts";
 import { CaptureBusyError, type CaptureRequest, type MachineCapture, MachineCaptures } from "./machine-capture.ts";
 import { MachineDisks } from "./machine-disks.ts";
@@ -62,7 +62,7 @@ interface MachineParts {
   readonly directory: InstanceDirectory;
   readonly process: ProcessIdentity;
   /** The process, where it is our own child: it says how it ended. */
-  readonly child: ChildProcess | null;
+  readonly child: DetachedProcess | null;
   readonly qmp: Qmp;
   readonly log: Log;
 }
@@ -102,7 +102,7 @@ export class Machine {
     const own = (path: string) => giveTo(parts.spec.runAs, path);
     this.#disks = new MachineDisks(() => this.#qmp, parts.spec.dataDiskModel ?? "nvme", own);
     this.#captures = new MachineCaptures(() => this.#qmp, parts.directory, own, parts.log);
-    if (parts.child !== null) this.#exit = exitOf(parts.child);
+    if (parts.child !== null) this.#exit = parts.child.ended.then(described);
     this.#listen(parts.qmp);
     this.#logTimer = setInterval(() => {
       boundLogs(this.#directory).catch((error) => this.#log.warn({ error: chain(error) }, "could not cut a log"));
@@ -383,14 +383,8 @@ export class Machine {
   }
 }
 
-/** Resolves a moment after the process is gone: it is our child, and reaped by us. */
-const exitOf = (child: ChildProcess): Promise<string> =>
-  new Promise((resolve) => {
-    const tell = (code: number | null, signal: NodeJS.Signals | null) =>
-      resolve(signal === null ? `QEMU exited with status ${code}` : `QEMU was killed by ${signal}`);
-    if (child.exitCode !== null || child.signalCode !== null) tell(child.exitCode, child.signalCode);
-    else child.once("exit", tell);
-  });
+const described = ({ code, signal }: ProcessExit): string =>
+  signal === null ? `QEMU exited with status ${code}` : `QEMU was killed by ${signal}`;
 
 function stateOf(runState: RunState): MachineState {
   switch (runState) {

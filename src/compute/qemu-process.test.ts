@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { MIB } from "../base/units.ts";
+import { spawnDetached } from "./detached-process.ts";
 import { instanceDirectory } from "./instance-directory.ts";
 import { boundLogs } from "./machine-files.ts";
 import {
@@ -16,7 +17,6 @@ import {
   ProgramMissingError,
   readTail,
   signalProcess,
-  spawnDetached,
   waitForEnd,
 } from "./qemu-process.ts";
 
@@ -83,7 +83,8 @@ test("what a process prints is kept, and its end can be read", async (t) => {
     directory,
     log,
   );
-  await new Promise((resolve) => (child.exitCode === null ? child.once("exit", resolve) : resolve(null)));
+  assert.deepEqual(await child.ended, { code: 0, signal: null });
+  assert.deepEqual(child.exit(), { code: 0, signal: null });
   assert.equal(await lastWords(log), [4, 5, 6, 7, 8, 9, 10].map((n) => `line ${n}`).join("\n"));
   assert.equal((await readTail(log, 8)).toString(), "line 10\n");
   assert.equal((await readTail(join(directory, "none"), 8)).length, 0);

@@ -1,6 +1,5 @@
 // QEMU as a process of the host: found, started, told apart from any other that has its pid, and ended.
-import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, constants, openSync, readFileSync } from "node:fs";
+import { constants, readFileSync } from "node:fs";
 import { access, open } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -94,27 +93,6 @@ export async function waitForEnd(identity: ProcessIdentity, limitMs: number): Pr
     await sleep(pauseMs);
   }
   return true;
-}
-
-/**
- * Starts a process that outlives this one, in a session of its own, without a shell; its output is appended to `logFile`.
- * Resolves once the program runs. @throws Error when it can't be started
- */
-export async function spawnDetached(argv: readonly string[], cwd: string, logFile: string): Promise<ChildProcess> {
-  const [program, ...rest] = argv;
-  if (program === undefined) throw new Error("no program to start");
-  const log = openSync(logFile, "a", 0o600);
-  try {
-    const child = spawn(program, rest, { cwd, detached: true, stdio: ["ignore", log, log] });
-    await new Promise<void>((resolve, reject) => {
-      child.once("spawn", resolve);
-      child.once("error", (cause) => reject(new Error(`start ${program}`, { cause })));
-    });
-    child.unref();
-    return child;
-  } finally {
-    closeSync(log);
-  }
 }
 
 /** The end of a log, in whole lines, at most `bytes`; empty when there is none. */

@@ -9,6 +9,7 @@ import { chain } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { MachineDisk } from "../model/disk.ts";
 import { volumeNodes, volumeSerial } from "./block-nodes.ts";
+import { spawnDetached } from "./detached-process.ts";
 import { bitmapName, reconcileBitmaps } from "./dirty-bitmaps.ts";
 import { captureFile, fleeceFile, type InstanceDirectory, instanceDirectory } from "./instance-directory.ts";
 import {
@@ -27,7 +28,6 @@ import {
   lastWords,
   QEMU_STORAGE_DAEMON,
   signalProcess,
-  spawnDetached,
   waitForEnd,
 } from "./qemu-process.ts";
 import type { QmpBitmap, TransactionAction } from "./qmp-schema.ts";
@@ -83,7 +83,7 @@ export async function captureStopped(
     argv.push("--pidfile", directory.storageDaemonPid);
     await rm(directory.storageDaemonLog, { force: true });
     const child = await spawnDetached([daemon, ...argv], directory.path, directory.storageDaemonLog);
-    await untilServing(directory, () => child.exitCode !== null || child.signalCode !== null);
+    await untilServing(directory, () => child.exit() !== null);
     return handle(directory, volumes, requests, log);
   } catch (cause) {
     await endStoppedCapture(directory);

@@ -9,22 +9,30 @@ import { KIB, MIB } from "../base/units.ts";
 import type { Host } from "../compute/host.ts";
 import { admission, findInstanceType } from "../compute/instance-types.ts";
 import type { HostControl } from "../services/context.ts";
+import type { CallsUnderWay } from "./calls-under-way.ts";
 
 /** EC2 gives the latest 64 KiB. */
 const CONSOLE_BYTES = 64 * KIB;
+/** Work on machines waits this long for calls that are being answered: ten launches at once are answered first. */
+const ANSWERS_FIRST_MS = 40;
 /** What the host, the server, the block server and the page cache need. */
 const KEPT_FOR_HOST_MIB = 1536;
 
 export function hostControl(
   host: Host,
-  options: { readonly directory: string; readonly memoryMib: number | undefined; readonly log: Log },
+  options: {
+    readonly directory: string;
+    readonly memoryMib: number | undefined;
+    readonly calls: CallsUnderWay;
+    readonly log: Log;
+  },
 ): HostControl {
   const capacity = {
     memoryMib: options.memoryMib ?? Math.max(512, Math.floor(totalmem() / MIB) - KEPT_FOR_HOST_MIB),
     cpus: availableParallelism(),
   };
   return {
-    poke: () => host.poke(),
+    poke: () => void options.calls.quiet(ANSWERS_FIRST_MS).then(() => host.poke()),
     readConsole: (id) => lastBytes(join(options.directory, "machines", id, "console.log"), CONSOLE_BYTES),
     async screenshot(id: InstanceId) {
       const machine = host.driver(id)?.machine;
