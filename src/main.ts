@@ -47,6 +47,9 @@ export interface RunningServer {
   close(): Promise<void>;
 }
 
+/** Log lines that wait for room on the disk; what is more is dropped. */
+const LOG_WAITING_BYTES = 1024 * 1024;
+
 const ROOT = new URL("../", import.meta.url);
 const { version } = JSON.parse(readFileSync(new URL("package.json", ROOT), "utf8")) as { version: string };
 
@@ -82,7 +85,14 @@ async function open(
   const directory = await openDataDirectory(config.dataDirectory);
   const lock = lockDirectory(directory);
   opened.push(() => lock.release());
-  const destination = pino.destination({ dest: directory.log, mkdir: false, mode: 0o600 });
+  const destination = pino.destination({
+    dest: directory.log,
+    mkdir: false,
+    mode: 0o600,
+    maxLength: LOG_WAITING_BYTES,
+  });
+  // On a full disk it keeps the lines and tries again with the next; unheard, its error would end the server.
+  destination.on("error", () => {});
   const log: Log = pino({ base: { pid: process.pid } }, destination);
   const clock = systemClock;
 
@@ -283,7 +293,13 @@ export async function main(args: readonly string[]): Promise<void> {
     console.log(SERVE_USAGE);
     return;
   }
-  const config = parseConfig(args, process.env);
+  let config: ServerConfig;
+  try {
+    config = parseConfig(args, process.env);
+  } catch (error) {
+    console.error(`ingot: ${chain(error)} (ingot serve --help lists the options)`);
+    process.exit(2);
+  }
   const given = new AbortController();
   const starting = startServer(config, (line) => console.log(line), given.signal);
   const stop = () => {

@@ -18,3 +18,17 @@ export function unreachable(value: never): never {
 export function systemCode(error: unknown): string | undefined {
   return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
 }
+
+/** SQLITE_FULL, as node:sqlite's errors carry it. */
+const SQLITE_FULL = 13;
+const POSTGRES_DISK_FULL = "53100";
+
+/** Is there, somewhere in the chain, a file system (or a quota) without room? */
+export function isDiskFull(error: unknown): boolean {
+  for (let at: unknown = error; at instanceof Error; at = at.cause) {
+    const code = systemCode(at);
+    if (code === "ENOSPC" || code === "EDQUOT" || code === POSTGRES_DISK_FULL) return true;
+    if (code === "ERR_SQLITE_ERROR" && "errcode" in at && at.errcode === SQLITE_FULL) return true;
+  }
+  return false;
+}

@@ -40,6 +40,8 @@ export function sqliteDialect(path: string, readOnly: boolean): Dialect {
           reader: statement.columns().length > 0,
           all: (parameters: readonly unknown[]) => statement.all(...(parameters as SQLInputValue[])),
           run: (parameters: readonly unknown[]) => {
+            // A full disk has rolled back already: to do it again fails, and would hide why.
+            if (sql === "rollback" && !connection.isTransaction) return { changes: 0, lastInsertRowid: 0 };
             const { changes, lastInsertRowid } = statement.run(...(parameters as SQLInputValue[]));
             return { changes, lastInsertRowid };
           },

@@ -11,7 +11,7 @@ import { Readable } from "node:stream";
 import type { OpenCall } from "../audit/trail.ts";
 import { ApiError, type ErrorCode } from "../base/api-error.ts";
 import type { Clock } from "../base/clock.ts";
-import { chain } from "../base/errors.ts";
+import { chain, isDiskFull } from "../base/errors.ts";
 import type { Region } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import type { Database } from "../database/database.ts";
@@ -253,6 +253,13 @@ export function createPipeline(parts: PipelineParts): Answering {
       if (error.cause !== undefined)
         parts.log.warn({ requestId: call.requestId, error: chain(error) }, "refused a call");
       return error;
+    }
+    if (isDiskFull(error)) {
+      parts.log.error({ requestId: call.requestId, error: chain(error) }, "a call failed: the disk is full");
+      return new ApiError(
+        "ServiceUnavailable",
+        "The request has failed due to a temporary failure of the server: its disk is full.",
+      );
     }
     const stack = error instanceof Error ? error.stack : undefined;
     parts.log.error({ requestId: call.requestId, error: chain(error), stack }, "a call failed");

@@ -97,7 +97,11 @@ test("a port that is taken, a data directory that is in use and a bad option eac
   assert.equal(onData.code, 1);
   assert.match(onData.said, /another Ingot runs on the data directory/);
   const badPort = await failsToStart(["--port", "99999"]);
-  assert.match(badPort.said, /--port takes a number up to 65535/);
+  assert.equal(badPort.code, 2);
+  assert.match(badPort.said, /--port takes a number up to 65535.*ingot serve --help/);
+  const unknown = await failsToStart(["--prot", "1"]);
+  assert.equal(unknown.code, 2);
+  assert.match(unknown.said, /Unknown option '--prot'/);
   await platform.ec2.send(new DescribeRegionsCommand({}));
 });
 

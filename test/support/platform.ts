@@ -54,6 +54,8 @@ export interface PlatformOptions {
   /** More words for `ingot serve`. */
   readonly args?: readonly string[];
   readonly environment?: NodeJS.ProcessEnv;
+  /** Where its data directory is made; the system's temporary directory if absent. */
+  readonly directory?: string;
 }
 
 interface ClientConfig {
@@ -111,7 +113,7 @@ export async function startPlatform(
   options: PlatformOptions = {},
 ): Promise<Platform> {
   // Short: the paths of unix sockets below it may have 107 bytes.
-  const scratch = mkdtempSync(join(tmpdir(), "ingot-"));
+  const scratch = mkdtempSync(join(options.directory ?? tmpdir(), "ingot-"));
   const dataDirectory = join(scratch, "data");
   const removeAll = async () => {
     await killAll(processesOf(dataDirectory));
