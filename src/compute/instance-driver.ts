@@ -23,6 +23,7 @@ import {
   volumeAttached,
   volumeBusy,
   volumeDetached,
+  volumeNotAttached,
   volumesOfInstance,
 } from "../model/volume-rows.ts";
 import type { HostParts } from "./host-parts.ts";
@@ -332,12 +333,7 @@ export class InstanceDriver {
   async #changeVolumes(machine: Machine, volumes: readonly Volume[]): Promise<void> {
     const parts = this.#parts;
     for (const volume of volumes) {
-      if (volume.attachment === "attaching") {
-        await this.#volumesFree([volume.id]);
-        const present = await machine.disks();
-        if (!present.includes(volume.id)) await machine.attachDisk(await this.#disk(volume));
-        await parts.database.transaction((tx) => volumeAttached(tx, volume.id));
-      }
+      if (volume.attachment === "attaching") await this.#attach(machine, volume);
       // A guest that was still booting has not heard the question: it is asked again with every look at the rows.
       const again = volume.attachment === "busy";
       if (volume.attachment === "detaching" || again) {
@@ -352,6 +348,25 @@ export class InstanceDriver {
         }
       }
     }
+  }
+
+  /**
+   * As EC2: a volume that does not get into the machine is `available` again. Tried once, since whoever asked can ask again
+   * and knows by then; it would look "attaching" for ever while its file is damaged.
+   */
+  async #attach(machine: Machine, volume: Volume): Promise<void> {
+    const parts = this.#parts;
+    await this.#volumesFree([volume.id]);
+    try {
+      await machine.attachDisk(await this.#disk(volume));
+    } catch (error) {
+      // A machine that can't say, or has it after all, is looked at again.
+      if (this.#closed || (await machine.disks()).includes(volume.id)) throw error;
+      this.#warn(error, "could not attach a volume");
+      await parts.database.transaction((tx) => volumeNotAttached(tx, volume.id, parts.clock.now()));
+      return;
+    }
+    await parts.database.transaction((tx) => volumeAttached(tx, volume.id));
   }
 
   async #stop({ instance, volumes }: InstanceTarget): Promise<void> {

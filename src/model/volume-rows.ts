@@ -159,6 +159,12 @@ export async function volumeAttached(tx: Db, id: VolumeId): Promise<void> {
     .execute();
 }
 
+/** The machine could not take it: it is free again. A wish that has changed since (detached, the instance gone) stays. */
+export async function volumeNotAttached(tx: Db, id: VolumeId, at: Date): Promise<void> {
+  const row = await tx.selectFrom("volumes").select("attachment").where("id", "=", id).executeTakeFirst();
+  if (row?.attachment === "attaching") await volumeDetached(tx, id, at);
+}
+
 /** The guest has not let go of it within the time it was given; `force` or a stop ends that. */
 export async function volumeBusy(tx: Db, id: VolumeId): Promise<void> {
   await tx
