@@ -8,6 +8,8 @@ import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { join } from "node:path";
 import { buildImage } from "../../src/image-builder/build.ts";
 
+const METADATA = "169.254.169.254";
+
 export interface ByHand {
   /** Of the instance that Ingot has just run. */
   readonly argv: readonly string[];
@@ -31,9 +33,8 @@ export async function bootByHand({ argv, scratch, cache, publicKey, untilSsh }: 
   const disk = join(directory, "disk.raw");
   execFileSync("cp", ["--sparse=always", join(built, "disk.raw"), disk]);
   const metadata = await serveMetadata(publicKey);
-  const metadataPort = (metadata.address() as AddressInfo).port;
   const sshPort = await freePort();
-  const own = rewrite(argv, { directory, disk, sshPort, metadataPort });
+  const own = rewrite(argv, { directory, disk, sshPort });
   const since = performance.now();
   const qemu = spawn(own[0] ?? "", own.slice(1), { stdio: ["ignore", "ignore", "inherit"] });
   try {
@@ -53,7 +54,6 @@ function rewrite(
     readonly directory: string;
     readonly disk: string;
     readonly sshPort: number;
-    readonly metadataPort: number;
   },
 ): string[] {
   const machine = /^(.*\/machines\/[^/]+)\//.exec(argv.find((word) => word.includes("/machines/")) ?? "")?.[1] ?? "";
@@ -61,20 +61,15 @@ function rewrite(
   for (let n = 0; n < argv.length; n++) {
     const word = argv[n] ?? "";
     const value = argv[n + 1] ?? "";
-    if (word === "-sandbox") {
-      n++; // its metadata relay is a process per request
-    } else if (word === "-blockdev") {
+    if (word === "-blockdev") {
       n++;
       const node = JSON.parse(value) as { readonly driver: string; readonly "node-name": string };
       if (node.driver === "nbd") continue;
       words.push(word, JSON.stringify(node.driver === "file" ? { ...node, filename: own.disk } : rawNode(node)));
     } else if (word === "-netdev") {
       n++;
-      const relay = `bash -c 'exec 3<>/dev/tcp/127.0.0.1/${own.metadataPort}; cat <&0 >&3 & cat <&3; kill $!'`;
-      words.push(
-        word,
-        `user,id=net0,net=169.254.0.0/16,restrict=on,hostfwd=tcp:127.0.0.1:${own.sshPort}-:22,guestfwd=tcp:169.254.169.254:80-cmd:${relay}`,
-      );
+      // What the guest asks of the network's "host" is asked of the real one's 127.0.0.1: no process in between.
+      words.push(word, `user,id=net0,net=169.254.0.0/16,host=${METADATA},hostfwd=tcp:127.0.0.1:${own.sshPort}-:22`);
     } else {
       words.push(machine === "" ? word : word.replaceAll(machine, own.directory));
     }
@@ -107,7 +102,7 @@ async function serveMetadata(publicKey: string): Promise<Server> {
     response.setHeader("connection", "close");
     response.end(answer ?? "");
   });
-  server.listen(0, "127.0.0.1");
+  server.listen(80, "127.0.0.1");
   await once(server, "listening");
   return server;
 }
