@@ -151,8 +151,8 @@ class KernelFabric implements Fabric {
       this.#links.clear();
       await this.#rules.load();
     } else {
-      await this.#links.find();
-      await this.#rules.find(nics, groups);
+      // Each asks a program of its own, 20 ms of a start.
+      await Promise.all([this.#links.find(), this.#rules.find(nics, groups)]);
     }
     await this.#apply(nics, groups);
   }
