@@ -23,6 +23,8 @@ const PREFIX = {
   importImageTask: "import-ami",
   importSnapshotTask: "import-snap",
   imageUsageReport: "amiur",
+  launchTemplate: "lt",
+  exportImageTask: "export-ami",
 } as const;
 export type IdKind = keyof typeof PREFIX;
 
@@ -33,6 +35,7 @@ const MALFORMED: Partial<Record<IdKind, ErrorCode>> = {
   volume: "InvalidVolumeID.Malformed",
   instance: "InvalidInstanceID.Malformed",
   securityGroup: "InvalidGroupId.Malformed",
+  launchTemplate: "InvalidLaunchTemplateId.Malformed",
 };
 
 declare const kind: unique symbol;
@@ -47,6 +50,7 @@ export type SecurityGroupId = Id<"securityGroup">;
 export type VpcId = Id<"vpc">;
 export type SubnetId = Id<"subnet">;
 export type NetworkInterfaceId = Id<"networkInterface">;
+export type LaunchTemplateId = Id<"launchTemplate">;
 
 /** A new id of its kind: EC2's long form, 17 hex digits, from 68 random bits. */
 export function newId<K extends IdKind>(k: K): Id<K> {

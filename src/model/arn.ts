@@ -15,7 +15,8 @@ export type OwnedResourceType =
   | "subnet"
   | "vpc"
   | "network-interface"
-  | "image-usage-report";
+  | "image-usage-report"
+  | "launch-template";
 
 /** `arn:aws:ec2:REGION:ACCOUNT:TYPE/ID`; `id` may be `*` for one that is yet to be made. */
 export const ec2Arn = (region: Region, accountId: string, type: OwnedResourceType, id: string): string =>

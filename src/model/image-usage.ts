@@ -1,8 +1,9 @@
-// Who uses an image: what instances there are of it now, and reports of that, kept for a month.
+// Who uses an image: what instances and launch templates there are of it now, and reports of that, kept for a month.
 import type { Region } from "../base/ids.ts";
 import type { Db } from "../database/database.ts";
 import type { ImageUsageReportsTable } from "../database/tables/detections.ts";
 import type { Grant } from "./access.ts";
+import { templatesUsing } from "./launch-template.ts";
 import { dropTags } from "./tags.ts";
 import type { Owner } from "./vpc.ts";
 
@@ -11,6 +12,41 @@ const KEPT_MS = 30 * 24 * 3_600_000;
 export interface ImageUse {
   readonly accountId: string;
   readonly instances: number;
+}
+
+/** What a report counts of one account. */
+interface CountedUse {
+  readonly accountId: string;
+  readonly resourceType: string;
+  readonly count: number;
+}
+
+/** Versions of a launch template that count, from the newest, unless the report says otherwise. */
+const DEFAULT_DEPTH = 20;
+
+/** What there is of each type that a report asks for, by account. */
+export async function usesOf(
+  db: Db,
+  image: { readonly id: string; readonly region: Region },
+  types: readonly ReportedType[],
+  accounts: readonly string[] | null,
+): Promise<CountedUse[]> {
+  const uses: CountedUse[] = [];
+  if (types.some(({ resourceType }) => resourceType === "ec2:Instance")) {
+    for (const { accountId, instances } of await instancesUsing(db, image, accounts)) {
+      uses.push({ accountId, resourceType: "ec2:Instance", count: instances });
+    }
+  }
+  const templates = types.find(({ resourceType }) => resourceType === "ec2:LaunchTemplate");
+  if (templates !== undefined) {
+    const depth = Number(templates.options.find(({ name }) => name === "version-depth")?.values[0] ?? DEFAULT_DEPTH);
+    const byAccount = new Map<string, number>();
+    for (const { accountId } of await templatesUsing(db, image.region, [image.id], accounts, depth)) {
+      byAccount.set(accountId, (byAccount.get(accountId) ?? 0) + 1);
+    }
+    for (const [accountId, count] of byAccount) uses.push({ accountId, resourceType: "ec2:LaunchTemplate", count });
+  }
+  return uses;
 }
 
 /** Instances that are not terminated, by account, in the order of accounts. */
@@ -57,7 +93,7 @@ export async function insertUsageReport(
     readonly imageId: string;
     readonly resourceTypes: readonly ReportedType[];
     readonly accountIds: readonly string[] | null;
-    readonly uses: readonly ImageUse[];
+    readonly uses: readonly CountedUse[];
     readonly at: Date;
   },
 ): Promise<void> {
@@ -79,11 +115,11 @@ export async function insertUsageReport(
   await tx
     .insertInto("image_usage_report_entries")
     .values(
-      report.uses.map(({ accountId, instances }) => ({
+      report.uses.map(({ accountId, resourceType, count }) => ({
         report_id: report.id,
         account_id: accountId,
-        resource_type: "ec2:Instance",
-        usage_count: instances,
+        resource_type: resourceType,
+        usage_count: count,
       })),
     )
     .execute();

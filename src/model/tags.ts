@@ -77,9 +77,12 @@ export function parseTags(tags: readonly { Key?: string | undefined; Value?: str
   return [...parsed].map(([key, value]) => ({ key, value }));
 }
 
+/** Tags that EC2 itself writes, such as `aws:ec2launchtemplate:id`: no client may write or delete them, and none counts. */
+const SYSTEM_TAGS = "aws:%";
+
 /**
  * Writes tags over those that are there.
- * @throws ApiError `TagLimitExceeded` when the resource would have more than 50
+ * @throws ApiError `TagLimitExceeded` when the resource would have more than 50 of its owner's
  */
 export async function writeTags(
   tx: Db,
@@ -109,6 +112,7 @@ export async function writeTags(
     .select((eb) => eb.fn.countAll<number>().as("count"))
     .where("resource_id", "=", resource.id)
     .where("account_id", "=", owner.accountId)
+    .where("key", "not like", SYSTEM_TAGS)
     .executeTakeFirstOrThrow();
   if (Number(count) > MOST_TAGS) {
     throw new ApiError(
@@ -132,7 +136,11 @@ export async function deleteTagRows(
   resourceId: string,
   tags: readonly TagToDelete[] | undefined,
 ): Promise<void> {
-  const mine = tx.deleteFrom("tags").where("resource_id", "=", resourceId).where("account_id", "=", accountId);
+  const mine = tx
+    .deleteFrom("tags")
+    .where("resource_id", "=", resourceId)
+    .where("account_id", "=", accountId)
+    .where("key", "not like", SYSTEM_TAGS);
   if (tags === undefined) {
     await mine.execute();
     return;

@@ -8,6 +8,7 @@ const TYPE: Readonly<Record<string, string>> = {
   "ec2/image": "AWS::EC2::Ami",
   "ec2/instance": "AWS::EC2::Instance",
   "ec2/key-pair": "AWS::EC2::KeyPair",
+  "ec2/launch-template": "AWS::EC2::LaunchTemplate",
   "ec2/network-interface": "AWS::EC2::NetworkInterface",
   "ec2/security-group": "AWS::EC2::SecurityGroup",
   "ec2/snapshot": "AWS::EC2::Snapshot",

@@ -6,6 +6,7 @@ import { ebsOperations } from "../services/ebs/operations.ts";
 import { imageOperations } from "../services/ec2/images/operations.ts";
 import { instanceOperations } from "../services/ec2/instances/operations.ts";
 import { keyOperations } from "../services/ec2/keys/operations.ts";
+import { launchTemplateOperations } from "../services/ec2/launch-templates/operations.ts";
 import { networkOperations } from "../services/ec2/network/operations.ts";
 import { snapshotOperations } from "../services/ec2/snapshots/operations.ts";
 import { tagOperations } from "../services/ec2/tags/operations.ts";
@@ -26,6 +27,7 @@ export const OPERATIONS: Readonly<Record<ServiceName, Readonly<Record<string, An
     ...imageOperations,
     ...instanceOperations,
     ...keyOperations,
+    ...launchTemplateOperations,
     ...networkOperations,
     ...snapshotOperations,
     ...tagOperations,

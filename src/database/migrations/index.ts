@@ -7,6 +7,17 @@ import { ssm } from "./0040-ssm.ts";
 import { s3 } from "./0050-s3.ts";
 import { organizations } from "./0060-organizations.ts";
 import { detections } from "./0070-detections.ts";
+import { launchTemplates } from "./0080-launch-templates.ts";
 
 /** In order. Append only. */
-export const migrations: readonly Migration[] = [identity, audit, trails, ec2, ssm, s3, organizations, detections];
+export const migrations: readonly Migration[] = [
+  identity,
+  audit,
+  trails,
+  ec2,
+  ssm,
+  s3,
+  organizations,
+  detections,
+  launchTemplates,
+];

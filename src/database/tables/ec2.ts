@@ -280,7 +280,34 @@ export interface SettingsTable {
   value: string;
 }
 
+export interface LaunchTemplatesTable {
+  id: string;
+  account_id: string;
+  region: string;
+  name: string;
+  default_version: number;
+  /** Counts on: the number of a version that was deleted is not given again. */
+  next_version: number;
+  created_at: string;
+  /** ARN of who made it. */
+  created_by: string;
+}
+
+export interface LaunchTemplateVersionsTable {
+  template_id: string;
+  version: number;
+  description: string | null;
+  /** JSON: `RequestLaunchTemplateData` of the SDK, times as ISO 8601. */
+  data: string;
+  /** The image that the data names by its id; null where it names none, or a parameter. */
+  image_id: string | null;
+  created_at: string;
+  created_by: string;
+}
+
 export interface Ec2Tables {
+  launch_templates: LaunchTemplatesTable;
+  launch_template_versions: LaunchTemplateVersionsTable;
   vpcs: VpcsTable;
   subnets: SubnetsTable;
   security_groups: SecurityGroupsTable;

@@ -1,5 +1,6 @@
-// DescribeImageReferences: what of the caller's own refers to images. There are instances and parameters here; launch
-// templates and Image Builder's recipes may be asked for, and there are none.
+// DescribeImageReferences: what of the caller's own refers to images. There are instances, launch templates and parameters
+// here; Image Builder's recipes may be asked for, and there are none. A template that names a parameter is not listed: the
+// parameter is.
 import {
   DescribeImageReferences$,
   type DescribeImageReferencesRequest,
@@ -10,6 +11,7 @@ import { ApiError } from "../../../base/api-error.ts";
 import { type ImageId, parseId } from "../../../base/ids.ts";
 import { ec2Arn } from "../../../model/arn.ts";
 import type { Instance } from "../../../model/instance.ts";
+import { templatesUsing } from "../../../model/launch-template.ts";
 import { parameterArn } from "../../../model/ssm/parameter.ts";
 import type { RequestContext } from "../../context.ts";
 import { operation } from "../../operation.ts";
@@ -28,12 +30,16 @@ const STATES: ReadonlySet<string> = new Set<Instance["state"]>([
   ...(["pending", "running", "shutting-down", "terminated", "stopping", "stopped"] as const),
 ]);
 const MOST_IMAGES = 10;
+/** Versions of a template that are looked at, from the newest. */
+const DEFAULT_DEPTH = 10;
+const MOST_DEPTH = 10_000;
 
 interface Asked {
   readonly images: readonly ImageId[];
   readonly types: ReadonlySet<Type>;
   /** Of instances; null: all. */
   readonly states: readonly Instance["state"][] | null;
+  readonly depth: number;
 }
 
 function parse(input: DescribeImageReferencesRequest): Asked {
@@ -46,6 +52,7 @@ function parse(input: DescribeImageReferencesRequest): Asked {
   }
   const types = new Set<Type>(input.IncludeAllResourceTypes === true ? TYPES : []);
   let states: Instance["state"][] | null = null;
+  let depth = DEFAULT_DEPTH;
   for (const { ResourceType: given = "", ResourceTypeOptions: options = [] } of named) {
     const type = TYPES.find((one) => one === given);
     if (type === undefined) throw invalidValue("resourceType", given);
@@ -54,10 +61,15 @@ function parse(input: DescribeImageReferencesRequest): Asked {
       if (type === "ec2:Instance" && name === "state-name") {
         for (const value of values) if (!STATES.has(value)) throw invalidValue("optionValue", value);
         states = values as Instance["state"][];
-      } else if (type !== "ec2:LaunchTemplate" || name !== "version-depth") throw invalidValue("optionName", name);
+      } else if (type === "ec2:LaunchTemplate" && name === "version-depth") {
+        depth = Number(values[0]);
+        if (!Number.isInteger(depth) || depth < 1 || depth > MOST_DEPTH) {
+          throw invalidValue("optionValue", values[0] ?? "");
+        }
+      } else throw invalidValue("optionName", name);
     }
   }
-  return { images, types, states };
+  return { images, types, states, depth };
 }
 
 /** EC2 looks on behalf of the caller, and policies can tell by this key. */
@@ -75,6 +87,9 @@ export const describeImageReferences = operation({
       checks: [
         { action: "ec2:DescribeImageReferences", resource: "*", keys: {} },
         ...(asked.types.has("ec2:Instance") ? [anything("ec2:DescribeInstances")] : []),
+        ...(asked.types.has("ec2:LaunchTemplate")
+          ? [anything("ec2:DescribeLaunchTemplates"), anything("ec2:DescribeLaunchTemplateVersions")]
+          : []),
         ...(asked.types.has("ssm:Parameter")
           ? [anything("ssm:DescribeParameters", `arn:aws:ssm:${ctx.region}:${ctx.caller.accountId}:*`)]
           : []),
@@ -84,6 +99,7 @@ export const describeImageReferences = operation({
   async run(ctx, input, { asked }): Promise<DescribeImageReferencesResult> {
     const found = [
       ...(asked.types.has("ec2:Instance") ? await instances(ctx, asked) : []),
+      ...(asked.types.has("ec2:LaunchTemplate") ? await launchTemplates(ctx, asked) : []),
       ...(asked.types.has("ssm:Parameter") ? await parameters(ctx, asked.images) : []),
     ];
     const { page, token } = pageOf(ctx, "DescribeImageReferences", input, found, (one) => `${one.ImageId} ${one.Arn}`);
@@ -104,6 +120,15 @@ async function instances(ctx: RequestContext, { images, states }: Asked): Promis
     ImageId: row.image_id,
     ResourceType: "ec2:Instance",
     Arn: ec2Arn(ctx.region, ctx.caller.accountId, "instance", row.id),
+  }));
+}
+
+async function launchTemplates(ctx: RequestContext, { images, depth }: Asked): Promise<ImageReference[]> {
+  const found = await templatesUsing(ctx.database.read, ctx.region, images, [ctx.caller.accountId], depth);
+  return found.map(({ imageId, accountId, templateId }) => ({
+    ImageId: imageId,
+    ResourceType: "ec2:LaunchTemplate",
+    Arn: ec2Arn(ctx.region, accountId, "launch-template", templateId),
   }));
 }
 

@@ -22,12 +22,12 @@ import { keepToken, type TokenUse, tokenResult } from "../../../model/client-tok
 import {
   deleteUsageReport,
   insertUsageReport,
-  instancesUsing,
   type ReportedType,
   type UsageEntry,
   type UsageReport,
   usageEntries,
   usageReports,
+  usesOf,
 } from "../../../model/image-usage.ts";
 import { type Tag, tagsOf, writeTags } from "../../../model/tags.ts";
 import { compileFilters, type FilterTable } from "../../../protocol/filters.ts";
@@ -40,7 +40,7 @@ import { shownTags } from "../tags/shown-tags.ts";
 import { createTagsCheck, parseTagSpecifications } from "../tags/tag-specifications.ts";
 import { resolveOwnImage } from "./own-image.ts";
 
-/** Only the first is anything here; the others are asked for and have no uses. */
+/** Image Builder's may be asked for and have no uses. */
 const REPORTED = new Set([
   "ec2:Instance",
   "ec2:LaunchTemplate",
@@ -111,8 +111,7 @@ export const createImageUsageReport = operation({
       if (before !== undefined) return before;
       const made = newId("imageUsageReport");
       if (token !== undefined) await keepToken(tx, owner, token, made, ctx.now());
-      const counted = resourceTypes.some(({ resourceType }) => resourceType === "ec2:Instance");
-      const uses = counted ? await instancesUsing(tx, image, accountIds) : [];
+      const uses = await usesOf(tx, image, resourceTypes, accountIds);
       await insertUsageReport(grant, tx, owner, {
         id: made,
         imageId: image.id,

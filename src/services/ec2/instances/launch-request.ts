@@ -44,9 +44,11 @@ export interface LaunchRequest {
   readonly shutdownBehavior: "stop" | "terminate";
 }
 
-/** @throws ApiError as EC2 refuses such a request */
+/**
+ * @param input  what its launch template says is in it already
+ * @throws ApiError as EC2 refuses such a request
+ */
 export function parseLaunch(input: RunInstancesRequest): LaunchRequest {
-  if (input.LaunchTemplate !== undefined) throw unsupported("Launch templates are");
   if (input.InstanceMarketOptions !== undefined) throw unsupported("Spot instances are");
   if (input.HibernationOptions?.Configured === true) throw unsupported("Hibernation is");
   if (input.EnclaveOptions?.Enabled === true) throw unsupported("Nitro Enclaves are");

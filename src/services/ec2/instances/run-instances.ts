@@ -32,6 +32,11 @@ import { operation } from "../../operation.ts";
 import { isSsmImage, resolveSsmImage, ssmImageCheck } from "../../ssm/resolve-image.ts";
 import { applyMappings, parseMappings, snapshotsNamed } from "../block-device-mappings.ts";
 import { viewerOf } from "../images/viewer.ts";
+import {
+  type LaunchedKind,
+  launchFromTemplate,
+  type TemplateLaunch,
+} from "../launch-templates/launch-from-template.ts";
 import { ownerOf } from "../owner.ts";
 import { createTagsCheck, parseTagSpecifications, type TagsOnCreate } from "../tags/tag-specifications.ts";
 import { type LaunchProfile, launchProfile, passRoleCheck } from "./instance-profile.ts";
@@ -41,6 +46,7 @@ import { reservationsOf, viewsOf } from "./shape.ts";
 
 /** Everything that a launch refers to, found. */
 interface Found {
+  readonly template: TemplateLaunch;
   readonly request: LaunchRequest;
   readonly image: Image;
   readonly type: InstanceType;
@@ -89,7 +95,7 @@ export const runInstances = operation({
         groupIds: found.groups.map((group) => group.id),
         shape: found.shape,
         volumes: found.devices.flatMap((device) => ("ebs" in device ? [device] : [])),
-        instanceTags: found.tags.of("instance"),
+        instanceTags: [...found.tags.of("instance"), ...found.template.systemTags],
         volumeTags: found.tags.of("volume"),
         at: ctx.now(),
       });
@@ -99,7 +105,9 @@ export const runInstances = operation({
   },
 });
 
-async function find(ctx: RequestContext, input: RunInstancesRequest): Promise<Found> {
+async function find(ctx: RequestContext, said: RunInstancesRequest): Promise<Found> {
+  const template = await launchFromTemplate(ctx, said);
+  const { input } = template;
   const request = parseLaunch(input);
   const db = ctx.database.read;
   const owner = ownerOf(ctx);
@@ -168,7 +176,7 @@ async function find(ctx: RequestContext, input: RunInstancesRequest): Promise<Fo
     disable_api_stop: request.disableApiStop ? 1 : 0,
     shutdown_behavior: request.shutdownBehavior,
   };
-  return { request, image, type, subnet, groups, keyPair, profile, devices, tags, shape };
+  return { template, request, image, type, subnet, groups, keyPair, profile, devices, tags, shape };
 }
 
 /** The image's devices with the request's changes; snapshots that the request names must be readable. */
@@ -193,7 +201,7 @@ const namedSnapshots = (ctx: RequestContext, request: LaunchRequest): Promise<Sn
 
 /** Every resource that a launch touches, each with what policies may ask of it. */
 async function checksOf(ctx: RequestContext, found: Found): Promise<ResourceCheck[]> {
-  const { image, subnet, groups, keyPair, profile, devices, tags, shape, type } = found;
+  const { template, image, subnet, groups, keyPair, profile, devices, tags, shape, type } = found;
   const account = ctx.caller.accountId;
   const own = (kind: Parameters<typeof ec2Arn>[2], id: string) => ec2Arn(ctx.region, account, kind, id);
   const requestTags = requestTagKeys(tags.all);
@@ -206,39 +214,51 @@ async function checksOf(ctx: RequestContext, found: Found): Promise<ResourceChec
     ...(keyPair === undefined ? [] : [keyPair.id]),
   ]);
   const tagged = (id: string) => stored.get(id) ?? [];
-  const check = (resource: string, keys: ConditionKeys): ResourceCheck => ({
+  const check = (kind: LaunchedKind, resource: string, keys: ConditionKeys, name?: string): ResourceCheck => ({
     action: "ec2:RunInstances",
     resource,
-    keys: { ...keys, ...requestTags },
+    keys: { ...keys, ...template.keysOf(kind, name), ...requestTags },
   });
   const instanceArn = own("instance", "*");
-  const volumes = devices.flatMap((device) => ("ebs" in device ? [device.ebs] : []));
+  const volumes = devices.flatMap((device) => ("ebs" in device ? [device] : []));
   const snapshots = await namedSnapshots(ctx, found.request);
   return [
-    check(imageArn(ctx.region, image.id), imageKeys(image, tagged(image.id))),
-    check(instanceArn, {
+    check("image", imageArn(ctx.region, image.id), imageKeys(image, tagged(image.id))),
+    check("instance", instanceArn, {
       ...place,
       ...instanceKeys({ ...shape, type: type.name, zone: subnet.zone, region: ctx.region }, []),
     }),
-    check(own("subnet", subnet.id), { ...place, "ec2:SubnetID": subnet.id }),
-    check(own("network-interface", "*"), {
+    ...template.checks,
+    check("subnet", own("subnet", subnet.id), { ...place, "ec2:SubnetID": subnet.id }),
+    check("network-interface", own("network-interface", "*"), {
       ...place,
       "ec2:Subnet": own("subnet", subnet.id),
       "ec2:AssociatePublicIpAddress": String(shape.wants_public_ip === 1),
     }),
-    ...groups.map((group) => check(own("security-group", group.id), securityGroupKeys(group, vpc, tagged(group.id)))),
-    ...volumes.map((ebs) =>
-      check(own("volume", "*"), {
-        ...place,
-        "ec2:VolumeSize": String(ebs.sizeGib),
-        "ec2:VolumeType": ebs.type,
-        "ec2:Encrypted": "false",
-        ...(ebs.iops === null ? {} : { "ec2:VolumeIops": String(ebs.iops) }),
-        ...(ebs.snapshotId === null ? {} : { "ec2:ParentSnapshot": snapshotArn(ctx.region, ebs.snapshotId) }),
-      }),
+    ...groups.map((group) =>
+      check("security-group", own("security-group", group.id), securityGroupKeys(group, vpc, tagged(group.id))),
     ),
-    ...snapshots.map((snapshot) => check(snapshotArn(ctx.region, snapshot.id), snapshotKeys(snapshot, []))),
-    ...(keyPair === undefined ? [] : [check(own("key-pair", keyPair.name), keyPairKeys(keyPair, tagged(keyPair.id)))]),
+    ...volumes.map(({ deviceName, ebs }) =>
+      check(
+        "volume",
+        own("volume", "*"),
+        {
+          ...place,
+          "ec2:VolumeSize": String(ebs.sizeGib),
+          "ec2:VolumeType": ebs.type,
+          "ec2:Encrypted": "false",
+          ...(ebs.iops === null ? {} : { "ec2:VolumeIops": String(ebs.iops) }),
+          ...(ebs.snapshotId === null ? {} : { "ec2:ParentSnapshot": snapshotArn(ctx.region, ebs.snapshotId) }),
+        },
+        deviceName,
+      ),
+    ),
+    ...snapshots.map((snapshot) =>
+      check("snapshot", snapshotArn(ctx.region, snapshot.id), snapshotKeys(snapshot, []), snapshot.id),
+    ),
+    ...(keyPair === undefined
+      ? []
+      : [check("key-pair", own("key-pair", keyPair.name), keyPairKeys(keyPair, tagged(keyPair.id)))]),
     ...(profile === undefined ? [] : passRoleCheck(profile)),
     ...(isSsmImage(found.request.image) ? [await ssmImageCheck(ctx, found.request.image)] : []),
     ...createTagsCheck("RunInstances", instanceArn, tags.of("instance")),

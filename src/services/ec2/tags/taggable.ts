@@ -18,6 +18,7 @@ import { canLaunch, imageKeys, imageNotFound } from "../../../model/image.ts";
 import { findImage, permissionsOf } from "../../../model/image-rows.ts";
 import { instanceKeys, instancesByIds } from "../../../model/instance.ts";
 import { keyPairById, keyPairKeys, keyPairNotFound } from "../../../model/key-pair.ts";
+import { templateArn, templateById, templateIdNotFound, templateKeys } from "../../../model/launch-template.ts";
 import { groupsByIds, securityGroupKeys } from "../../../model/security-group.ts";
 import { snapshotKeys } from "../../../model/snapshot.ts";
 import { readableSnapshot } from "../../../model/snapshot-rows.ts";
@@ -94,6 +95,16 @@ const KINDS: readonly Kind[] = [
       const keyPair = await keyPairById(ctx.database.read, ownerOf(ctx), id);
       if (keyPair === undefined) throw keyPairNotFound(id);
       return { arn: owned(ctx, "key-pair", keyPair.name), keys: keyPairKeys(keyPair, tags) };
+    },
+  },
+  {
+    kind: "launchTemplate",
+    type: "launch-template",
+    async find(ctx, id, tags) {
+      const owner = ownerOf(ctx);
+      const template = await templateById(ctx.database.read, owner, id);
+      if (template === undefined) throw templateIdNotFound(owner, id);
+      return { arn: templateArn(owner, id), keys: templateKeys(owner, tags) };
     },
   },
   {
@@ -195,6 +206,7 @@ export async function findTaggable(ctx: RequestContext, id: string, tags: readon
     ["vol-", "volume"],
     ["i-", "instance"],
     ["sg-", "securityGroup"],
+    ["lt-", "launchTemplate"],
   ];
   const meant = prefixed.find(([prefix]) => id.startsWith(prefix));
   if (meant !== undefined) parseId(meant[1], id);
