@@ -3,10 +3,12 @@
 // One bundle for the command line and one for everything that the server runs, each split so that what is imported lazily
 // is loaded lazily. Every program that the sources find by `new URL("./x.ts", import.meta.url)` becomes an entry of its own,
 // and every such URL is written anew for where the bundle is: nothing is listed here that the sources don't say.
-import { globSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
+import { globSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build, type Plugin } from "esbuild";
+import { ruleFiles, shippedRules } from "../src/audit/detections/rule-files.ts";
+import { documentsOf } from "../src/audit/detections/sigma.ts";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const source = join(root, "src");
@@ -134,6 +136,10 @@ await bundle(
   "server",
 );
 await bundle([{ file: commandLine, name: "cli.part" }], "cli");
+writeFileSync(
+  join(output, "detections.json"),
+  JSON.stringify(ruleFiles(shippedRules()).map(([name, text]) => [name, documentsOf(text)])),
+);
 renameSync(join(output, "cli.part.mjs.map"), join(output, "cli.mjs.map"));
 renameSync(join(output, "cli.part.mjs"), join(output, "cli.mjs"));
 // What a server of an earlier build may still import, for a day: its parts' names hold a hash of their content.

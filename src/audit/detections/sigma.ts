@@ -67,16 +67,17 @@ const PRODUCT = "aws";
 const SERVICE = "cloudtrail";
 
 /**
- * Reads rules from YAML texts.
- * @param files  name (for messages) and text
+ * Reads rules from YAML texts, or from what is in them.
+ * @param files  name (for messages) and content
  * @throws SigmaError with the file's name
  */
-export function parseRules(files: Iterable<readonly [name: string, text: string]>): Rule[] {
+export function parseRules(files: Iterable<readonly [name: string, content: string | readonly unknown[]]>): Rule[] {
   const events = new Map<string, EventRule>();
   const correlations: UnresolvedCorrelation[] = [];
-  for (const [file, text] of files) {
+  for (const [file, content] of files) {
     try {
-      for (const document of documentsOf(text)) {
+      for (const one of typeof content === "string" ? documentsOf(content) : content) {
+        const document = map(one, "the document");
         if ("correlation" in document) correlations.push(parseCorrelation(document));
         else {
           const rule = parseEventRule(document);
@@ -110,12 +111,13 @@ function resolve(events: Map<string, EventRule>, correlations: readonly Unresolv
   ];
 }
 
-function documentsOf(text: string): Mapping[] {
+/** A rule file's documents as plain values. @throws SigmaError when it is no YAML */
+export function documentsOf(text: string): unknown[] {
   return parseAllDocuments(text, { merge: false }).map((document) => {
     const [error] = document.errors;
     if (error !== undefined) throw new SigmaError(error.message);
     // Aliases are not followed without end: a few lines could become gigabytes.
-    return map(document.toJS({ maxAliasCount: 20 }), "the document");
+    return document.toJS({ maxAliasCount: 20 }) as unknown;
   });
 }
 
