@@ -38,6 +38,8 @@ import { hostStorage } from "./server/host-storage.ts";
 import { type IncomingCall, listen } from "./server/http.ts";
 import { metadataSource } from "./server/metadata-source.ts";
 import { createPipeline } from "./server/pipeline.ts";
+import { bucketLetsTrailIn } from "./server/trail-buckets.ts";
+import { version1Events } from "./server/version-1-events.ts";
 import { takeOwnerLock } from "./storage/owner-lock.ts";
 import { openStore } from "./storage/store.ts";
 
@@ -141,6 +143,7 @@ async function open(
   const trails = createTrailDelivery({
     database,
     objects,
+    policyAllows: (asked) => bucketLetsTrailIn(database.read, asked),
     sealer: {
       seal: (bytes, bound) => seal(signingSecret, bytes, bound),
       unseal: (sealed, bound) => unseal(signingSecret, sealed, bound),
@@ -196,6 +199,7 @@ async function open(
     tokenKey: await sharedKey(database, "metadata-token-key"),
     clock,
     log,
+    onVersion1: version1Events({ audit, clock, log }),
   });
   opened.push(() => metadata.close());
 

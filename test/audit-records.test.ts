@@ -1,5 +1,8 @@
-// The record of every action of the operations table, made of synthetic requests and answers that fill every member.
+// The record of every action of the operations table, made of synthetic requests and answers that fill every member; and
+// their shapes, against test/golden/audit-records.txt: detection rules and scripts go by these names. After a change that is
+// meant: INGOT_WRITE_GOLDEN=1 node --test test/audit-records.test.ts, and read the difference.
 import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { NormalizedSchema } from "@smithy/core/schema";
 import { alice } from "../src/audit/example.fixture.ts";
@@ -70,6 +73,25 @@ const isName = (service: string, name: string): boolean =>
   (service === "ec2" && /^[A-Z][A-Za-z0-9]+$/.test(name)) ||
   (service === "s3" && /^(Host|[a-z][a-zA-Z0-9-]*|[A-Z][A-Za-z0-9]+)$/.test(name));
 
+const GOLDEN = new URL("golden/audit-records.txt", import.meta.url);
+const golden = new Map(
+  (process.env.INGOT_WRITE_GOLDEN === "1" ? "" : readFileSync(GOLDEN, "utf8"))
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => [line.slice(0, line.indexOf(" ")), line.slice(line.indexOf(" ") + 1)] as const),
+);
+const shapes: string[] = [];
+
+/** `{instancesSet{items[{imageId}]}}`: names in their order, lists by what is in them; deeper than this is left out. */
+const SHOWN_DEPTH = 4;
+function shape(value: unknown, depth = 0): string {
+  if (value === null || typeof value !== "object") return "";
+  if (Array.isArray(value)) return `[${shape(value[0], depth)}]`;
+  if (depth === SHOWN_DEPTH) return "{…}";
+  const members = Object.entries(value).map(([name, one]) => `${name}${shape(one, depth + 1)}`);
+  return `{${members.join(" ")}}`;
+}
+
 for (const [service, operations] of Object.entries(OPERATIONS)) {
   for (const [name, operation] of Object.entries(operations)) {
     test(`${service}:${name}`, () => {
@@ -112,8 +134,22 @@ for (const [service, operations] of Object.entries(OPERATIONS)) {
         assert.ok(!body.includes(SECRET), "a secret");
         assert.ok(!body.includes(Buffer.from(SECRET).toString("base64")), "a secret's bytes");
       }
+      const { requestParameters, responseElements } = JSON.parse(events[0]?.body ?? "") as Record<string, unknown>;
+      const kind = operation.access === "read" ? "read" : "write";
+      const shown = `${kind} ${shape(requestParameters) || "null"} ${shape(responseElements) || "null"}`;
+      shapes.push(`${service}:${name} ${shown}`);
+      if (golden.size > 0) assert.equal(shown, golden.get(`${service}:${name}`));
       // Whoever's resource it was sees nothing of the caller's request but that resource's name.
       assert.ok(!events[1]?.body.includes(PLAIN));
     });
   }
 }
+
+test("the golden records are those of the operations table", () => {
+  if (golden.size === 0) writeFileSync(GOLDEN, `${shapes.sort().join("\n")}\n`);
+  else
+    assert.deepEqual(
+      [...golden.keys()],
+      shapes.sort().map((line) => line.slice(0, line.indexOf(" "))),
+    );
+});

@@ -12,6 +12,8 @@ import { CreateTags$, DescribeImages$, DescribeInstances$, RunInstances$ } from 
 import { AssumeRole$ } from "@aws-sdk/client-sts";
 import type { StaticOperationSchema } from "@smithy/types";
 import { appendEvents } from "../../src/audit/chain.ts";
+import { createDetections } from "../../src/audit/detections/detections.ts";
+import { loadRules, shippedRules } from "../../src/audit/detections/rule-files.ts";
 import type { EventFilter } from "../../src/audit/lookup.ts";
 import { callOf, eventsOf, responseOf } from "../../src/audit/record.ts";
 import { createAuditTrail, type OpenCall, type Outcome } from "../../src/audit/trail.ts";
@@ -292,7 +294,7 @@ try {
     hidden.push(spent + performance.now() - at);
     await trail.flush();
   }
-  journal.close();
+  await journal.close();
   report("a read: close", read);
   report("the disk alone: one fdatasync", sync);
   report("a write: begin, commit, close, nothing in between", write);
@@ -311,6 +313,34 @@ try {
     await trail.flush();
   }
   report("a write of 16 at once, each one's share", together);
+  say("");
+  const judged = Math.min(5_000, EVENTS / 2);
+  const { sequence: head } = await database.read
+    .selectFrom("audit_chain")
+    .select("head_sequence as sequence")
+    .executeTakeFirstOrThrow();
+  await database.transaction((tx) =>
+    tx
+      .updateTable("detection_cursor")
+      .set({ cursor_sequence: Number(head) - judged })
+      .execute(),
+  );
+  const rules = loadRules([shippedRules()]);
+  const detections = createDetections({
+    database,
+    rules,
+    surroundings: { organization: async () => null, isGuestsAddress: () => true },
+    flush: () => trail.flush(),
+    clock,
+    log: silentLog,
+  });
+  const judgeAt = performance.now();
+  const judgeCpu = process.cpuUsage();
+  await detections.run();
+  const { user, system } = process.cpuUsage(judgeCpu);
+  say(
+    `Judged by the ${rules.length} rules that are shipped, beside the calls: ${(((performance.now() - judgeAt) * 1000) / judged).toFixed(0)} µs/event, of them ${((user + system) / judged).toFixed(0)} µs CPU (read, parse, look up surroundings, match, move the cursor).`,
+  );
   say("");
   const verifyAt = performance.now();
   const proof = await trail.verify();

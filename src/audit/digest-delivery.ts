@@ -150,7 +150,7 @@ function previousOf(chain: AuditDigestChainsTable): PreviousDigest | null {
 export async function deliverDigests(
   database: Database,
   trail: Trail,
-  objects: (bucket: string) => Promise<ObjectStore>,
+  objects: (bucket: string, key: string) => Promise<ObjectStore>,
   now: () => Date,
 ): Promise<void> {
   const waiting = await database.read
@@ -160,7 +160,7 @@ export async function deliverDigests(
     .orderBy("region")
     .execute();
   for (const row of waiting) {
-    await (await objects(row.bucket)).put(row.bucket, row.key, await compress(row.body), {
+    await (await objects(row.bucket, row.key)).put(row.bucket, row.key, await compress(row.body), {
       contentType: "application/json",
       contentEncoding: "gzip",
       metadata: { signature: row.signature, "signature-algorithm": SIGNATURE_ALGORITHM },

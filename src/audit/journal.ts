@@ -1,7 +1,11 @@
 // The audit journal: a file that a call's intent and its outcome are appended to, so that neither costs the call a
 // database transaction. Lines go to the database in batches (trail.ts) and are dropped from here once they are committed.
 //
-//   <directory>/journal-<n>   lines of `<crc32, 8 hex digits> <JSON>\n`; the largest n is appended to
+//   <directory>/journal-<n>   lines of `<crc32, 8 hex digits> <JSON>\n`, then zeroes; the largest n is written to
+//   <directory>/spare         zeroes: the next one
+//
+// Segments are written into space that is there already: a sync then needs no change of the file system's own (0.24 ms where
+// a growing file takes 0.41, on the ext4 of the machine that this was measured on).
 //
 // A line survives the death of this process as soon as `append` returns, and a power cut once `sync` has resolved. A torn
 // last line was never acknowledged and is ignored. A damaged line elsewhere is reported and the rest is read.
@@ -13,16 +17,19 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   writeSync,
 } from "node:fs";
+import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
+import { chain } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { MIB } from "../base/units.ts";
 
 /** When a segment is larger, the next one is begun as soon as everything in it is in the database. */
-const SEGMENT_BYTES = 4 * MIB;
+const SEGMENT_BYTES = MIB;
 
 export interface Journal {
   /** Lines that earlier processes have left, oldest first. */
@@ -35,7 +42,7 @@ export interface Journal {
   settled(open: () => Iterable<object>): void;
   /** Removes what `left` held: it is in the database now. */
   dropLeft(): void;
-  close(): void;
+  close(): Promise<void>;
 }
 
 export function openJournal(directory: string, log: Log): Journal {
@@ -49,24 +56,51 @@ export function openJournal(directory: string, log: Log): Journal {
   const left = numbers.flatMap((n) => readSegment(path(n), log));
   let old = numbers.map(path);
   let current = (numbers.at(-1) ?? 0) + 1;
-  let fd = create(directory, path(current));
+  const spare = join(directory, "spare");
+  writeZeroes(spare);
+  let fd = take(directory, spare, path(current));
   let size = 0;
-  // Half a line was written when the disk was full: the next one starts on a line of its own.
-  let torn = false;
+  let hasSpare = false;
+  /** Of `size`. */
+  let spareTriedAt = 0;
+  let makingSpare: Promise<void> | null = null;
   let syncing: Promise<void> | null = null;
   let next: Promise<void> | null = null;
 
   const append = (line: object): void => {
-    const bytes = encode(line, torn);
+    const bytes = encode(line);
     try {
+      // Half a line that was written when the disk was full is written over by the next one.
       let written = 0;
-      while (written < bytes.length) written += writeSync(fd, bytes, written);
+      while (written < bytes.length) {
+        written += writeSync(fd, bytes, written, bytes.length - written, size + written);
+      }
     } catch (cause) {
-      torn = true;
       throw new Error("append to the audit journal", { cause });
     }
-    torn = false;
     size += bytes.length;
+    if (!hasSpare && size - spareTriedAt > SEGMENT_BYTES / 2) makeSpare();
+  };
+
+  const makeSpare = (): void => {
+    spareTriedAt = size;
+    makingSpare ??= (async () => {
+      try {
+        const file = await open(spare, "w", 0o600);
+        try {
+          await file.write(Buffer.alloc(SEGMENT_BYTES));
+          await file.sync();
+        } finally {
+          await file.close();
+        }
+        hasSpare = true;
+      } catch (error) {
+        // The segment grows until there is one.
+        log.warn({ error: chain(error) }, "no space is set aside for the audit journal");
+      } finally {
+        makingSpare = null;
+      }
+    })();
   };
 
   const startSync = (): Promise<void> => {
@@ -96,13 +130,13 @@ export function openJournal(directory: string, log: Log): Journal {
       return next;
     },
     settled(open) {
-      if (size < SEGMENT_BYTES || syncing !== null) return;
+      if (size < SEGMENT_BYTES || syncing !== null || !hasSpare) return;
       const [full, fullFd] = [path(current), fd];
-      const fresh = create(directory, path(current + 1));
+      fd = take(directory, spare, path(current + 1));
+      hasSpare = false;
+      spareTriedAt = 0;
       current++;
-      fd = fresh;
       size = 0;
-      torn = false;
       for (const line of open()) append(line);
       fsyncSync(fd);
       closeSync(fullFd);
@@ -112,30 +146,47 @@ export function openJournal(directory: string, log: Log): Journal {
       for (const segment of old) rmSync(segment, { force: true });
       old = [];
     },
-    close: () => closeSync(fd),
+    async close() {
+      await makingSpare;
+      closeSync(fd);
+      // The number may be another file's soon.
+      fd = -1;
+    },
   };
 }
 
-function create(directory: string, path: string): number {
-  // Append: a truncation after a failed write must not leave a hole.
-  const fd = openSync(path, "ax", 0o600);
+function writeZeroes(path: string): void {
+  const fd = openSync(path, "w", 0o600);
+  try {
+    writeSync(fd, Buffer.alloc(SEGMENT_BYTES));
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Makes the spare the segment at `path`, and opens it. */
+function take(directory: string, spare: string, path: string): number {
+  renameSync(spare, path);
   const parent = openSync(directory, "r");
   fsyncSync(parent);
   closeSync(parent);
-  return fd;
+  return openSync(path, "r+");
 }
 
-function encode(line: object, afterTorn: boolean): Buffer {
+function encode(line: object): Buffer {
   const json = JSON.stringify(line);
-  return Buffer.from(`${afterTorn ? "\n" : ""}${crc32(json).toString(16).padStart(8, "0")} ${json}\n`);
+  return Buffer.from(`${crc32(json).toString(16).padStart(8, "0")} ${json}\n`);
 }
 
 function readSegment(path: string, log: Log): unknown[] {
   const lines = readFileSync(path, "utf8").split("\n");
-  // After the last newline: empty, or a line that was never finished.
+  // After the last newline: zeroes, or a line that was never finished.
   lines.pop();
   const read: unknown[] = [];
-  for (const [index, line] of lines.entries()) {
+  for (const [index, text] of lines.entries()) {
+    // A power cut may have kept a later page and not an earlier one, before either was synced.
+    const line = text.slice(text.lastIndexOf("\0") + 1);
     if (line === "") continue;
     const json = line.slice(9);
     if (crc32(json).toString(16).padStart(8, "0") === line.slice(0, 8)) read.push(JSON.parse(json));

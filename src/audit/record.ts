@@ -78,6 +78,8 @@ export interface Call {
   /** The account whose event it is; null: nobody's, kept for the operator. */
   readonly accountId: string | null;
   readonly parameters: Json;
+  /** Not a call at all, but something that a service tells the account: what it has to say. */
+  readonly serviceEvent?: JsonObject;
 }
 
 /** How a call ended. */
@@ -166,6 +168,39 @@ export function refusedCall(refused: RefusedCall): Call {
     accessKeyId: caller?.accessKeyId ?? refused.accessKeyId ?? null,
     accountId: caller?.accountId ?? refused.accountId ?? null,
     parameters: null,
+  };
+}
+
+/** Something that happened to an account's resource without a call. */
+export interface ServiceEvent {
+  /** A GUID. */
+  readonly eventId: string;
+  readonly time: Date;
+  /** `ec2`. */
+  readonly service: string;
+  readonly name: string;
+  readonly region: string;
+  readonly accountId: string;
+  readonly details: JsonObject;
+}
+
+/** As CloudTrail's `AwsServiceEvent`s: the service is who, and where from. */
+export function serviceCall(happened: ServiceEvent): Call {
+  const { eventId, time, service, name, region, accountId, details } = happened;
+  const principal = `${service}.amazonaws.com`;
+  const identity: JsonObject = { accountId, invokedBy: principal };
+  return {
+    ...{ eventId, time, service, region, accountId, identity },
+    action: name,
+    readOnly: false,
+    sourceIp: principal,
+    userAgent: principal,
+    requestId: eventId,
+    foreign: identity,
+    userName: null,
+    accessKeyId: null,
+    parameters: null,
+    serviceEvent: details,
   };
 }
 
@@ -268,10 +303,11 @@ function event(call: Call, ending: Ending, category: Category, shared: JsonObjec
             ARN: arn,
           })),
         }),
-    eventType: "AwsApiCall",
+    eventType: call.serviceEvent === undefined ? "AwsApiCall" : "AwsServiceEvent",
     managementEvent: category === "Management",
     ...(call.accountId === null ? {} : { recipientAccountId: call.accountId }),
     ...shared,
+    ...(call.serviceEvent === undefined ? {} : { serviceEventDetails: call.serviceEvent }),
     eventCategory: category,
   };
   return {

@@ -93,6 +93,17 @@ test("a bucket that is not there, or is another account's", async (t) => {
   assert.equal((await world.read("trail-1")).deliveryError, "NoSuchBucket");
   assert.equal((await world.read("trail-2")).deliveryError, "AccessDenied");
   assert.equal(world.buckets.objects.size, 0);
+  // Let in by the bucket's policy, and shut out again: it is asked before each file.
+  const { arn } = await world.read("trail-2");
+  world.policies.add(`foreign ${arn}`);
+  await world.delivery.run("due", { retry: true });
+  assert.equal((await world.read("trail-2")).deliveryError, null);
+  assert.equal(world.delivered("foreign").length, 1);
+  world.policies.clear();
+  await world.event();
+  await world.delivery.run("due");
+  assert.equal((await world.read("trail-2")).deliveryError, "AccessDenied");
+  assert.equal(world.delivered("foreign").length, 1);
 });
 
 test("killed between the put and its commit: the same file again, under the same name", async (t) => {

@@ -1,9 +1,9 @@
 // What delivers trails: every trail in turn, every interval; what fails is tried again later and later. Decides when;
 // delivery.ts and digest-delivery.ts do it, and their rows make it safe to be killed at any point.
 //
-// Who may be delivered to: a bucket of the trail's own account. AWS asks for a bucket policy that lets
-// cloudtrail.amazonaws.com in (docs/decisions/trail-buckets.md says why that is not asked here). It is looked at before each
-// delivery, since a bucket can be deleted and made again by somebody else.
+// Who may be delivered to: a bucket of the trail's own account, and one of another account whose policy lets
+// cloudtrail.amazonaws.com in for this trail (docs/decisions/trail-buckets.md says why the first needs no policy). It is
+// looked at before each delivery, since a policy can change, and a bucket be deleted and made again by somebody else.
 import { hash } from "node:crypto";
 import { gunzipSync } from "node:zlib";
 import { ApiError } from "../base/api-error.ts";
@@ -29,8 +29,8 @@ const GIVE_UP_MS = 30 * 24 * 60 * 60 * 1000;
 export interface TrailDelivery {
   /** Before a trail's settings change: what has happened until now goes by the old ones. Needs no bucket. */
   settle(trailId: string): Promise<void>;
-  /** Why an account's trail may not deliver into this bucket. */
-  refusalOf(bucket: string, accountId: string): Promise<"NoSuchBucket" | "AccessDenied" | null>;
+  /** Why a trail may not deliver this. */
+  refusalOf(asked: DeliveryTo): Promise<"NoSuchBucket" | "AccessDenied" | null>;
   publicKeys(from: Date, to: Date): Promise<PublicKey[]>;
   /**
    * Delivers all that is there, now. Never throws: failures are in the trails' status and in the log.
@@ -49,6 +49,14 @@ export interface TrailDelivery {
   stop(): Promise<void>;
 }
 
+export interface DeliveryTo {
+  readonly bucket: string;
+  readonly key: string;
+  readonly trailArn: string;
+  /** The trail's. */
+  readonly accountId: string;
+}
+
 export interface MissingDigest {
   readonly arn: string;
   readonly bucket: string;
@@ -59,6 +67,8 @@ export interface MissingDigest {
 export interface TrailDeliveryOptions {
   readonly database: Database;
   readonly objects: ObjectStore;
+  /** Whether the policy of a bucket of another account lets cloudtrail.amazonaws.com do that. */
+  readonly policyAllows: (asked: DeliveryTo) => Promise<boolean>;
   readonly sealer: Sealer;
   /** Everything that has ended is in the chain once it resolves: the audit trail's `flush`. */
   readonly flush: () => Promise<void>;
@@ -80,16 +90,16 @@ export function createTrailDelivery(options: TrailDeliveryOptions): TrailDeliver
   let timer: NodeJS.Timeout | null = null;
   let stopped = false;
 
-  const refusalOf: TrailDelivery["refusalOf"] = async (bucket, accountId) => {
-    const owner = await objects.bucketOwner(bucket);
+  const refusalOf: TrailDelivery["refusalOf"] = async (asked) => {
+    const owner = await objects.bucketOwner(asked.bucket);
     if (owner === undefined) return "NoSuchBucket";
-    return owner.accountId === accountId ? null : "AccessDenied";
+    return owner.accountId === asked.accountId || (await options.policyAllows(asked)) ? null : "AccessDenied";
   };
 
-  /** The store, once it is sure that this bucket may be delivered to. */
-  const storeFor = async (bucket: string, accountId: string): Promise<ObjectStore> => {
-    const refusal = await refusalOf(bucket, accountId);
-    if (refusal !== null) throw new ApiError(refusal, `trails of ${accountId} cannot deliver into ${bucket}`);
+  /** The store, once it is sure that this may be delivered. */
+  const storeFor = async (trail: Trail, bucket: string, key: string): Promise<ObjectStore> => {
+    const refusal = await refusalOf({ bucket, key, trailArn: trail.arn, accountId: trail.accountId });
+    if (refusal !== null) throw new ApiError(refusal, `${trail.arn} cannot deliver into ${bucket}`);
     return objects;
   };
 
@@ -134,10 +144,10 @@ export function createTrailDelivery(options: TrailDeliveryOptions): TrailDeliver
         continue;
       }
       await attempt(trail, file.bucket, "delivery_error", async () =>
-        deliverFile(database, await storeFor(file.bucket, trail.accountId), file, () => clock.now()),
+        deliverFile(database, await storeFor(trail, file.bucket, file.key), file, () => clock.now()),
       );
     }
-    const store = (bucket: string) => storeFor(bucket, trail.accountId);
+    const store = (bucket: string, key: string) => storeFor(trail, bucket, key);
     const deliverWaiting = () =>
       attempt(trail, trail.bucket, "digest_error", () => deliverDigests(database, trail, store, () => clock.now()));
     // One that waits since the last run goes first: the next is tied to it.

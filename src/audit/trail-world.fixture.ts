@@ -33,6 +33,8 @@ const mac = (text: Buffer, bound: string): string => createHmac("sha256", bound)
 export class TrailWorld {
   readonly opened: Opened;
   readonly buckets = new Buckets().add("logs", ACCOUNT).add("foreign", "999999999999");
+  /** Bucket and ARN of the trail that its policy lets in. */
+  readonly policies = new Set<string>();
   now = new Date("2026-11-24T09:00:00Z");
   delivery: TrailDelivery;
   #made = 0;
@@ -47,6 +49,7 @@ export class TrailWorld {
     return createTrailDelivery({
       database: this.opened.database,
       objects: this.buckets,
+      policyAllows: async ({ bucket, trailArn }) => this.policies.has(`${bucket} ${trailArn}`),
       sealer,
       flush: () => this.opened.trail.flush(),
       clock: { now: () => new Date(this.now) },

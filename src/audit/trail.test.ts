@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { appendFileSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -247,6 +247,32 @@ test("events older than they are to be kept are dropped, hour by hour", async (t
   assert.deepEqual((await trail.verify()).damage, []);
 });
 
+const journals = (directory: string): string[] =>
+  readdirSync(join(directory, "audit")).filter((name) => name.startsWith("journal-"));
+
+test("a power cut may keep a later page of the journal and not an earlier one: what is whole is read", async (t) => {
+  const { trail, directory, database } = await openTrail(t);
+  const begin = (image: string) => trail.begin(exampleCall(CreateTags$, { Resources: [image] }));
+  for (const image of ["ami-1", "ami-2", "ami-3"]) begin(image);
+  const path = join(directory, "audit", journals(directory)[0] ?? "");
+  const bytes = readFileSync(path);
+  // The second line's page never came to the disk.
+  const start = bytes.indexOf("\n") + 1;
+  bytes.fill(0, start, bytes.indexOf("\n", start) + 1);
+  writeFileSync(path, bytes);
+  const next = createAuditTrail(database, {
+    directory: join(directory, "audit"),
+    clock: { now: () => new Date() },
+    log: silentLog,
+  });
+  t.after(() => next.stop());
+  assert.equal(await next.recover(), 2);
+  assert.deepEqual(
+    (await records(next)).map((record) => record.requestParameters.resourcesSet.items[0].resourceId).sort(),
+    ["ami-1", "ami-3"],
+  );
+});
+
 test("the journal is cut when it is full, and calls under way stay in it", async (t) => {
   const { trail, directory, database } = await openTrail(t);
   const slow = await trail.open(exampleCall(CreateTags$, { Resources: ["ami-slow"] }));
@@ -256,7 +282,9 @@ test("the journal is cut when it is full, and calls under way stay in it", async
     await trail.close(entry, { kind: "success", output: undefined });
   }
   await trail.flush();
-  assert.deepEqual(readdirSync(join(directory, "audit")), ["journal-2"]);
+  const [journal, ...more] = journals(directory);
+  assert.deepEqual(more, []);
+  assert.notEqual(journal, "journal-1");
   // What a start after a kill would find.
   const next = createAuditTrail(database, {
     directory: join(directory, "audit"),
@@ -290,7 +318,7 @@ test("kill -9 at any moment: each call that may have run has one record, each th
     if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
   }
   // A power cut may tear the last line.
-  const last = readdirSync(join(directory, "audit")).at(-1) ?? "";
+  const last = journals(directory).at(-1) ?? "";
   appendFileSync(join(directory, "audit", last), '0badf00d {"o":{"eventId":"torn');
 
   const database = await openDatabase({ engine: "sqlite", path: join(directory, "ingot.db") });
@@ -305,7 +333,7 @@ test("kill -9 at any moment: each call that may have run has one record, each th
   }
   for (const id of [...ran, ...done]) assert.equal(counts.get(id), 1, id);
   assert.deepEqual((await trail.verify()).damage, []);
-  assert.equal(readdirSync(join(directory, "audit")).length, 1);
+  assert.equal(journals(directory).length, 1);
   await trail.stop();
   await database.close();
 });

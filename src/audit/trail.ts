@@ -30,6 +30,8 @@ import {
   recordedErrorCode,
   refusedCall,
   responseOf,
+  type ServiceEvent,
+  serviceCall,
 } from "./record.ts";
 
 /** A finished call waits this long for others to share a transaction with. */
@@ -104,6 +106,8 @@ export interface AuditTrail {
   record(call: OpenCall, outcome: Outcome): Promise<void>;
   /** A call that was refused before its caller was proven, or before it was understood. */
   recordRefusal(refusal: Refusal): Promise<void>;
+  /** Something that a service tells an account. @throws Error when it cannot be kept */
+  recordServiceEvent(event: ServiceEvent, resources: readonly Resource[]): void;
   /** Puts what earlier processes have left in the journal into the chain. Once, before the first call. @returns records made */
   recover(): Promise<number>;
   /** Everything that ended before this is in the database once it resolves. */
@@ -247,6 +251,8 @@ export function createAuditTrail(database: Database, options: AuditOptions): Aud
         if (resources.length > 0 || recipients.length > 0) append({ a: eventId, resources, recipients });
         opened.set(eventId, entry);
         await sync;
+        // Another account is to hear of it even after a power cut.
+        if (recipients.some((id) => id !== entry.call.accountId)) await journal.sync();
       } catch (error) {
         opened.delete(eventId);
         const message = "The call was refused: its audit entry could not be kept.";
@@ -303,6 +309,13 @@ export function createAuditTrail(database: Database, options: AuditOptions): Aud
       finish(call, ending);
     },
 
+    recordServiceEvent(event, resources) {
+      const call = serviceCall(event);
+      const ending: Ending = { response: null, resources, recipients: [] };
+      append({ r: stored(call), ending });
+      finish(call, ending);
+    },
+
     async recover() {
       const left = finishedOf(journal.left);
       for (let at = 0; at < left.length; at += BATCH) {
@@ -344,7 +357,7 @@ export function createAuditTrail(database: Database, options: AuditOptions): Aud
       try {
         await trail.flush();
       } finally {
-        journal.close();
+        await journal.close();
       }
     },
   };

@@ -13,6 +13,7 @@ import { GUEST_ADDRESS_HEADER, GUEST_INSTANCE_HEADER } from "../model/metadata-h
 import type { InstanceMetadata, MetadataOptions } from "./instance-metadata.ts";
 import { listenForMetadata } from "./listener.ts";
 import { openSigner } from "./signer.ts";
+import { version1Use } from "./version-1-use.ts";
 
 const web: InstanceMetadata = {
   instanceId: "i-0123456789abcdef0",
@@ -89,7 +90,7 @@ async function start(t: TestContext, options: Partial<MetadataOptions> = {}) {
   const directory = mkdtempSync(join(tmpdir(), "ingot-imds-"));
   const socket = join(directory, "metadata.sock");
   const signer = await openSigner(join(directory, "identity"), new Date("2026-11-24T08:00:00Z"));
-  const state = { now: new Date("2026-11-24T09:00:00Z"), delivered: [] as string[] };
+  const state = { now: new Date("2026-11-24T09:00:00Z"), delivered: [] as string[], version1: [] as string[] };
   const instances = [{ ...web, options: { ...web.options, ...options } }, bare];
   const listen = (tokenKey: Uint8Array = Buffer.alloc(32, 7)) =>
     listenForMetadata({
@@ -98,6 +99,9 @@ async function start(t: TestContext, options: Partial<MetadataOptions> = {}) {
       tokenKey,
       clock: { now: () => state.now },
       log: silentLog,
+      onVersion1: version1Use({ now: () => state.now }, ({ instanceId }, { requests, path }) =>
+        state.version1.push(`${instanceId} ${path} ${requests}`),
+      ),
       source: {
         describe: async (ip) => instances.find((instance) => instance.privateIp === ip) ?? null,
         roleCredentials: async (instanceId, delivery) => {
@@ -326,6 +330,24 @@ test("HttpTokens=required refuses IMDSv1; a disabled endpoint refuses everything
   const off = await start(t, { enabled: false });
   assert.equal((await off.web.ask("/latest/meta-data/instance-id")).status, 403);
   assert.equal((await off.web.ask("/latest/api/token", { method: "PUT", headers: { [TTL]: "60" } })).status, 403);
+});
+
+test("answers without a token are told once an hour for each instance, with how many there were", async (t) => {
+  const { state, web: guest, bare: other } = await start(t);
+  const token = (await guest.ask("/latest/api/token", { method: "PUT", headers: { [TTL]: "60" } })).text;
+  await guest.ask("/latest/meta-data/instance-id", { headers: { [TOKEN]: token } });
+  await guest.ask("/latest/nothing-of-the-kind");
+  assert.deepEqual(state.version1, []);
+  for (let n = 0; n < 3; n++) await guest.ask("/latest/meta-data/instance-id");
+  await other.ask("/latest/meta-data/");
+  const first = [`${web.instanceId} /latest/meta-data/instance-id 1`, `${bare.instanceId} /latest/meta-data 1`];
+  assert.deepEqual(state.version1, first);
+  state.now = new Date(state.now.getTime() + 60 * 60 * 1000);
+  await guest.ask("/latest/user-data");
+  assert.deepEqual(state.version1, [...first, `${web.instanceId} /latest/user-data 3`]);
+  const strict = await start(t, { tokensRequired: true });
+  assert.equal((await strict.web.ask("/latest/meta-data/instance-id")).status, 401);
+  assert.deepEqual(strict.state.version1, []);
 });
 
 test("tags are shown only where the instance's options say so", async (t) => {

@@ -35,6 +35,8 @@ export interface MetadataListenerOptions {
   readonly tokenKey: Uint8Array;
   readonly clock: Clock;
   readonly log: Log;
+  /** A request without a session token was answered: IMDSv1. Must not throw. */
+  readonly onVersion1?: (instance: InstanceMetadata, path: string) => void;
 }
 
 export interface MetadataListener {
@@ -80,7 +82,7 @@ interface Answer {
 }
 
 async function handle(
-  { source, signer, tokenKey, clock }: MetadataListenerOptions,
+  { source, signer, tokenKey, clock, onVersion1 }: MetadataListenerOptions,
   request: IncomingMessage,
 ): Promise<Answer> {
   const instance = await guestOf(request, source);
@@ -114,6 +116,7 @@ async function handle(
     rest,
   );
   if (node === null) return refusal(404);
+  if (token === undefined) onVersion1?.(instance, `/${path.join("/")}`);
   if (isDirectory(node)) return { status: 200, body: listing(node), headers };
   const body = await read(node);
   if (body === null) return refusal(404);

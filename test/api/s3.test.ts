@@ -6,6 +6,7 @@ import { request } from "node:http";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { test } from "node:test";
+import { CreateAccessKeyCommand, CreateUserCommand, PutUserPolicyCommand } from "@aws-sdk/client-iam";
 import {
   AbortMultipartUploadCommand,
   CompleteMultipartUploadCommand,
@@ -140,6 +141,39 @@ scenario(
     await assert.rejects(put("k"), refusal("NoSuchBucket", 404));
   },
 );
+
+scenario("many keys are deleted at once: each is authorised by itself", async () => {
+  const { s3, Bucket } = await started();
+  await s3.send(new CreateBucketCommand({ Bucket }));
+  for (const Key of ["tmp/1", "tmp/2", "kept/1"]) await s3.send(new PutObjectCommand({ Bucket, Key, Body: "x" }));
+  const { iam } = platform;
+  const UserName = Bucket;
+  await iam.send(new CreateUserCommand({ UserName }));
+  const Statement = { Effect: "Allow", Action: "s3:DeleteObject", Resource: `arn:aws:s3:::${Bucket}/tmp/*` };
+  await iam.send(
+    new PutUserPolicyCommand({
+      ...{ UserName, PolicyName: "p" },
+      PolicyDocument: JSON.stringify({ Version: "2012-10-17", Statement }),
+    }),
+  );
+  const { AccessKey } = await iam.send(new CreateAccessKeyCommand({ UserName }));
+  const keys = { accessKeyId: AccessKey?.AccessKeyId ?? "", secretAccessKey: AccessKey?.SecretAccessKey ?? "" };
+  const tidy = platform.client(S3Client, keys);
+  const remove = (...names: string[]) =>
+    tidy.send(new DeleteObjectsCommand({ Bucket, Delete: { Objects: names.map((Key) => ({ Key })) } }));
+  const { Deleted, Errors } = await remove("kept/1", "tmp/1", "tmp/2");
+  assert.deepEqual(Deleted, [{ Key: "tmp/1" }, { Key: "tmp/2" }]);
+  assert.deepEqual(
+    Errors?.map(({ Key, Code }) => [Key, Code]),
+    [["kept/1", "AccessDenied"]],
+  );
+  await assert.rejects(remove("kept/1"), refusal("AccessDenied", 403));
+  const { Contents } = await s3.send(new ListObjectsV2Command({ Bucket }));
+  assert.deepEqual(
+    Contents?.map(({ Key }) => Key),
+    ["kept/1"],
+  );
+});
 
 scenario("buckets: names, Regions, owners", async () => {
   const { s3, Bucket } = await started();

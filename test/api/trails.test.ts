@@ -22,11 +22,18 @@ import {
   StopLoggingCommand,
   UpdateTrailCommand,
 } from "@aws-sdk/client-cloudtrail";
-import { CreateSecurityGroupCommand, DeleteSecurityGroupCommand, DescribeRegionsCommand } from "@aws-sdk/client-ec2";
+import {
+  CreateSecurityGroupCommand,
+  DeleteSecurityGroupCommand,
+  DescribeRegionsCommand,
+  EC2Client,
+} from "@aws-sdk/client-ec2";
 import {
   CreateBucketCommand,
+  DeleteBucketPolicyCommand,
   GetObjectCommand,
   ListObjectsV2Command,
+  PutBucketPolicyCommand,
   PutObjectCommand,
   S3Client,
 } from "@aws-sdk/client-s3";
@@ -240,6 +247,74 @@ test("what happens is in the bucket once, over a kill, and the stock CLI proves 
   const touched = await validate();
   assert.equal(touched.code, 1);
   assert.match(touched.said, new RegExp(`s3://logs/${log}\\tINVALID`));
+});
+
+test("one bucket for the trails of many accounts: its policy lets CloudTrail in, for the trail that it names", async (t) => {
+  const platform = await startPlatform(t);
+  const s3 = bucketsOf(platform);
+  t.after(() => s3.destroy());
+  await s3.send(new CreateBucketCommand({ Bucket: "central" }));
+  const member = await platform.createAccount("Member");
+  const cloudtrail = platform.client(CloudTrailClient, member.credentials);
+  const ec2 = platform.client(EC2Client, member.credentials);
+  const arn = `arn:aws:cloudtrail:us-east-1:${member.accountId}:trail/main`;
+  const create = (more: object = {}) =>
+    cloudtrail.send(new CreateTrailCommand({ Name: "main", S3BucketName: "central", ...more }));
+  const refused = "InsufficientS3BucketPolicyException";
+  assert.equal(await failing(create()), refused);
+  // As AWS's documentation has it, for more than one account.
+  const policy = (sourceArn: string, account = member.accountId) =>
+    s3.send(
+      new PutBucketPolicyCommand({
+        Bucket: "central",
+        Policy: JSON.stringify({
+          Version: "2012-10-17",
+          Statement: [
+            {
+              Effect: "Allow",
+              Principal: { Service: "cloudtrail.amazonaws.com" },
+              Action: "s3:GetBucketAcl",
+              Resource: "arn:aws:s3:::central",
+              Condition: { StringEquals: { "aws:SourceArn": sourceArn } },
+            },
+            {
+              Effect: "Allow",
+              Principal: { Service: "cloudtrail.amazonaws.com" },
+              Action: "s3:PutObject",
+              Resource: `arn:aws:s3:::central/AWSLogs/${account}/*`,
+              Condition: {
+                StringEquals: { "s3:x-amz-acl": "bucket-owner-full-control", "aws:SourceArn": sourceArn },
+              },
+            },
+          ],
+        }),
+      }),
+    );
+  await policy(`${arn}-other`);
+  assert.equal(await failing(create()), refused);
+  await policy(arn, platform.accountId);
+  assert.equal(await failing(create()), refused);
+  await policy(arn);
+  assert.equal(await failing(create({ S3KeyPrefix: "elsewhere" })), refused);
+  await create();
+  await cloudtrail.send(new StartLoggingCommand({ Name: "main" }));
+  await ec2.send(new CreateSecurityGroupCommand({ GroupName: "g", Description: "d" }));
+  await deliver(platform, true);
+  const [key = ""] = await keysOf(s3, "central", "CloudTrail");
+  assert.ok(key.startsWith(`AWSLogs/${member.accountId}/CloudTrail/`));
+  const { Records } = JSON.parse(await objectText(s3, "central", key)) as {
+    Records: { eventName: string; recipientAccountId: string }[];
+  };
+  assert.ok(Records.some(({ eventName }) => eventName === "CreateSecurityGroup"));
+  assert.ok(Records.every(({ recipientAccountId }) => recipientAccountId === member.accountId));
+
+  // The policy is asked before each file.
+  await s3.send(new DeleteBucketPolicyCommand({ Bucket: "central" }));
+  await ec2.send(new DeleteSecurityGroupCommand({ GroupName: "g" }));
+  await deliver(platform);
+  const { LatestDeliveryError } = await cloudtrail.send(new GetTrailStatusCommand({ Name: "main" }));
+  assert.equal(LatestDeliveryError, "AccessDenied");
+  assert.equal((await keysOf(s3, "central", "CloudTrail")).length, 1);
 });
 
 test("ingot history, audit find and audit verify", async (t) => {

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
+import { LookupEventsCommand } from "@aws-sdk/client-cloudtrail";
 import {
   AttachVolumeCommand,
   AuthorizeSecurityGroupIngressCommand,
@@ -284,6 +285,20 @@ test("a role's credentials reach its own instance and do exactly what the role m
   const [instance] = await launch({ IamInstanceProfile: { Name: "guest" } });
   assert.ok(instance);
   const text = await run(instance, "wget -qO- http://169.254.169.254/latest/meta-data/iam/security-credentials/guest");
+  // Asked without a token: that is in the account's events, and a finding.
+  const { Events = [] } = await platform.cloudtrail.send(
+    new LookupEventsCommand({
+      LookupAttributes: [{ AttributeKey: "ResourceName", AttributeValue: instance.InstanceId ?? "" }],
+    }),
+  );
+  const told = Events.filter(({ EventName }) => EventName === "InstanceMetadataVersion1Used");
+  assert.equal(told.length, 1);
+  const { eventType, serviceEventDetails } = JSON.parse(told[0]?.CloudTrailEvent ?? "{}");
+  assert.equal(eventType, "AwsServiceEvent");
+  assert.deepEqual(
+    [serviceEventDetails.instanceId, serviceEventDetails.imageId, serviceEventDetails.path],
+    [instance.InstanceId, instance.ImageId, "/latest/meta-data/iam/security-credentials/guest"],
+  );
   const credentials = JSON.parse(text) as Record<"AccessKeyId" | "SecretAccessKey" | "Token", string>;
   const keys = {
     accessKeyId: credentials.AccessKeyId,

@@ -24,7 +24,8 @@ export interface Judging {
 
 export interface RuleSet {
   readonly all: readonly Rule[];
-  readonly events: readonly EventRule[];
+  /** Those that can match a call of that name, in the order of `all`. */
+  about(eventName: string): readonly EventRule[];
   /** Correlations by the event rules that they count. */
   readonly counting: ReadonlyMap<string, readonly CorrelationRule[]>;
   readonly longestMs: number;
@@ -38,7 +39,15 @@ export function ruleSet(rules: readonly Rule[]): RuleSet {
     longestMs = Math.max(longestMs, rule.timespanMs);
     for (const id of rule.rules) counting.set(id, [...(counting.get(id) ?? []), rule]);
   }
-  return { all: rules, events: rules.filter((rule) => rule.kind === "event"), counting, longestMs };
+  const events = rules.filter((rule) => rule.kind === "event");
+  const ofAny = events.filter((rule) => rule.eventNames === null);
+  const byName = new Map(
+    [...new Set(events.flatMap((rule) => [...(rule.eventNames ?? [])]))].map((name) => [
+      name,
+      events.filter((rule) => rule.eventNames === null || rule.eventNames.has(name)),
+    ]),
+  );
+  return { all: rules, about: (name) => byName.get(name.toLowerCase()) ?? ofAny, counting, longestMs };
 }
 
 interface StoredEvent extends FoundIn {
@@ -122,7 +131,7 @@ async function judge(tx: Db, parts: Judging, event: StoredEvent): Promise<Findin
     parts.surroundings,
   );
   const found: FindingsTable[] = [];
-  for (const rule of parts.rules.events) {
+  for (const rule of parts.rules.about(event.eventName)) {
     if (!rule.matches(record)) continue;
     if (rule.generates) {
       const subject = subjectOf(rule, record);

@@ -62,6 +62,8 @@ export interface Step {
   readonly response?: JsonObject;
   readonly error?: string;
   readonly recipient?: string;
+  /** No call, but a service's own event with these details. */
+  readonly service?: JsonObject;
 }
 
 let counter = 0;
@@ -86,7 +88,8 @@ function eventOf(step: Step, at: Date): AuditEvent {
     requestID: eventId,
     eventID: eventId,
     readOnly,
-    eventType: "AwsApiCall",
+    eventType: step.service === undefined ? "AwsApiCall" : "AwsServiceEvent",
+    ...(step.service === undefined ? {} : { serviceEventDetails: step.service }),
     managementEvent: true,
     recipientAccountId: recipient,
     eventCategory: "Management",

@@ -16,6 +16,7 @@ import {
   type Step,
   US,
 } from "./replay.fixture.ts";
+import { loadRules, shippedRules } from "./rule-files.ts";
 
 const AMI = "ami-0123456789abcdef0";
 const SNAPSHOT = "snap-0123456789abcdef0";
@@ -249,7 +250,101 @@ const ATTACKS: readonly Attack[] = [
     steps: [launch(AMI)],
     expected: ["Machine launched from a deprecated image"],
   },
+  {
+    name: "version 1 of the metadata service is used, hour after hour, and was allowed before",
+    steps: [
+      {
+        name: "ModifyInstanceMetadataOptions",
+        request: { ModifyInstanceMetadataOptionsRequest: { InstanceId: INSTANCE, HttpTokens: "optional" } },
+      },
+      ...[1, 2, 3].map(
+        (requests): Step => ({
+          name: "InstanceMetadataVersion1Used",
+          after: 3600,
+          who: { accountId: US, invokedBy: "ec2.amazonaws.com" },
+          service: { instanceId: INSTANCE, imageId: AMI, requests, path: "/latest/meta-data" },
+        }),
+      ),
+    ],
+    expected: ["Metadata service version 1 allowed", "Metadata service version 1 used"],
+  },
+  {
+    name: "an image is copied from somebody whom nobody knows",
+    prepare: (world) => world.image({ id: AMI, account_id: STRANGER }),
+    steps: [{ name: "CopyImage", request: { sourceImageId: AMI, sourceRegion: REGION, name: "ours now" } }],
+    expected: ["Image copied from an unknown owner"],
+  },
+  {
+    name: "ebs-direct exfiltration: a stranger reads a shared snapshot block by block",
+    steps: [1, 2].map((page) => ({
+      name: "ListSnapshotBlocks",
+      source: "ebs.amazonaws.com",
+      who: { type: "AWSAccount", principalId: "AIDASTRANGER", accountId: STRANGER, arn: "arn:aws:iam::x:user/x" },
+      request: { snapshotId: SNAPSHOT, startingBlockIndex: page },
+    })),
+    expected: ["Another account reads our snapshot block by block"],
+  },
+  {
+    name: "ec2-user-data: the start-up script of an instance is replaced",
+    steps: [
+      { name: "StopInstances", request: { instancesSet: { items: [{ instanceId: INSTANCE }] } } },
+      {
+        name: "ModifyInstanceAttribute",
+        request: { instanceId: INSTANCE, userData: "<sensitiveDataRemoved>" },
+      },
+      { name: "StartInstances", request: { instancesSet: { items: [{ instanceId: INSTANCE }] } } },
+    ],
+    expected: ["Start-up script of an instance changed"],
+  },
+  {
+    name: "ransom: the snapshots are deleted in bulk",
+    steps: Array.from({ length: 25 }, (_, n) => ({
+      name: "DeleteSnapshot",
+      request: { snapshotId: `snap-0123456789abcde${String(n).padStart(2, "0")}` },
+    })),
+    expected: ["Snapshots deleted in bulk"],
+  },
+  {
+    name: "the guards are turned off before an image is made public",
+    steps: [{ name: "DisableImageBlockPublicAccess" }, shareImage({ group: "all" })],
+    expected: ["A guard against public or foreign images turned off", "Image made public"],
+  },
+  {
+    name: "keys are guessed",
+    steps: Array.from({ length: 40 }, () => ({
+      name: "DescribeInstances",
+      who: { type: "Unknown", accessKeyId: "AKIAGUESSED" },
+      from: "203.0.113.9",
+      error: "Client.AuthFailure",
+    })),
+    expected: ["Burst of calls without valid credentials"],
+  },
+  {
+    name: "an instance's role makes keys for a user",
+    prepare: async (world) => void (await instanceRow(world, "172.31.0.9")),
+    steps: [
+      {
+        name: "CreateAccessKey",
+        source: "iam.amazonaws.com",
+        who: instanceRole(INSTANCE),
+        from: "172.31.0.9",
+        request: { userName: "bob" },
+      },
+    ],
+    expected: ["Access key created", "Access key created for another user"],
+  },
 ];
+
+test("every rule that is shipped finds something in some attack", () => {
+  // Asked only where there is no organization; tried below.
+  const elsewhere = ["Image shared with a new account", "Snapshot shared with a new account"];
+  const found = new Set([...elsewhere, ...ATTACKS.flatMap(({ expected }) => expected)]);
+  const making = loadRules([shippedRules()]).filter((rule) => rule.kind === "correlation" || rule.generates);
+  assert.deepEqual(
+    making.map(({ title }) => title).filter((title) => !found.has(title)),
+    [],
+  );
+});
 
 for (const attack of ATTACKS) {
   test(`attack: ${attack.name}`, async (t) => {
@@ -324,8 +419,10 @@ test("without an organization, only the first share with an account is one with 
   await world.play([
     shareImage({ userId: STRANGER }),
     { ...shareImage({ userId: STRANGER }, "ami-0123456789abcdef1"), after: 100_000 },
+    shareSnapshot({ userId: MEMBER }),
+    shareSnapshot({ userId: STRANGER }),
   ]);
-  assert.deepEqual(await titles(world), ["Image shared with a new account"]);
+  assert.deepEqual(await titles(world), ["Image shared with a new account", "Snapshot shared with a new account"]);
 });
 
 test("what happens again soon goes into the finding; after a while, or once it is closed, it is a new one", async (t) => {

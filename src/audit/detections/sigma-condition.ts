@@ -1,15 +1,23 @@
 // Sigma's conditions: `selection and not 1 of filter_*`. `not` binds tighter than `and`, `and` tighter than `or`.
+//
+// Besides whether a condition holds, it is known of which events it can hold at all: most rules are about one or two calls,
+// and need not be asked about the others.
+import { type EventNames, intersection, union } from "./event-names.ts";
 import { SigmaError } from "./sigma-error.ts";
 
 /** What each named selection said of an event. */
 export type Selected = (name: string) => boolean;
-export type Condition = (selected: Selected) => boolean;
+export interface Condition {
+  holds(selected: Selected): boolean;
+  readonly eventNames: EventNames;
+}
 
 /** Deeper than any rule that a person writes. */
 const MOST_DEPTH = 50;
 
-/** @param names  of the selections that there are @throws SigmaError */
-export function parseCondition(text: string, names: readonly string[]): Condition {
+/** @param selections  by name, the events of which each can be true @throws SigmaError */
+export function parseCondition(text: string, selections: ReadonlyMap<string, EventNames>): Condition {
+  const names = [...selections.keys()];
   const tokens = text.match(/\(|\)|[^\s()]+/g) ?? [];
   let at = 0;
   let depth = 0;
@@ -21,7 +29,11 @@ export function parseCondition(text: string, names: readonly string[]): Conditio
       at++;
       parts.push(and());
     }
-    return parts.length === 1 ? first(parts) : (selected) => parts.some((part) => part(selected));
+    if (parts.length === 1) return first(parts);
+    return {
+      holds: (selected) => parts.some((part) => part.holds(selected)),
+      eventNames: parts.map((part) => part.eventNames).reduce(union),
+    };
   };
 
   const and = (): Condition => {
@@ -30,7 +42,11 @@ export function parseCondition(text: string, names: readonly string[]): Conditio
       at++;
       parts.push(not());
     }
-    return parts.length === 1 ? first(parts) : (selected) => parts.every((part) => part(selected));
+    if (parts.length === 1) return first(parts);
+    return {
+      holds: (selected) => parts.every((part) => part.holds(selected)),
+      eventNames: parts.map((part) => part.eventNames).reduce(intersection),
+    };
   };
 
   const not = (): Condition => {
@@ -39,7 +55,7 @@ export function parseCondition(text: string, names: readonly string[]): Conditio
       if (peek() !== "not") return primary();
       at++;
       const part = not();
-      return (selected) => !part(selected);
+      return { holds: (selected) => !part.holds(selected), eventNames: null };
     } finally {
       depth--;
     }
@@ -58,7 +74,7 @@ export function parseCondition(text: string, names: readonly string[]): Conditio
       return quantified(token, tokens[at++]);
     }
     if (!names.includes(token)) throw new SigmaError(`the condition names ${token}, which is not there: ${text}`);
-    return (selected) => selected(token);
+    return { holds: (selected) => selected(token), eventNames: selections.get(token) ?? null };
   };
 
   const quantified = (quantity: string, pattern: string | undefined): Condition => {
@@ -68,10 +84,16 @@ export function parseCondition(text: string, names: readonly string[]): Conditio
       pattern === "them" ? !name.startsWith("_") : wildcard(pattern).test(name),
     );
     if (chosen.length === 0) throw new SigmaError(`no selection is called ${pattern}: ${text}`);
-    if (quantity.toLowerCase() === "all") return (selected) => chosen.every(selected);
+    const eventNames = chosen.map((name) => selections.get(name) ?? null);
+    if (quantity.toLowerCase() === "all") {
+      return { holds: (selected) => chosen.every(selected), eventNames: eventNames.reduce(intersection) };
+    }
     const least = quantity.toLowerCase() === "any" ? 1 : Number(quantity);
     if (!Number.isInteger(least) || least < 1) throw new SigmaError(`"${quantity} of" is not a number of selections`);
-    return (selected) => chosen.filter(selected).length >= least;
+    return {
+      holds: (selected) => chosen.filter(selected).length >= least,
+      eventNames: eventNames.reduce(union),
+    };
   };
 
   const made = or();

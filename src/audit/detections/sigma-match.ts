@@ -9,6 +9,7 @@
 // takes their meaning away.
 import { BlockList, isIP } from "node:net";
 import type { Json, JsonObject } from "../json.ts";
+import { type EventNames, union } from "./event-names.ts";
 import { SigmaError } from "./sigma-error.ts";
 
 export type Matcher = (record: JsonObject) => boolean;
@@ -34,6 +35,16 @@ export function compileSelection(name: string, selection: unknown): Matcher {
   }
   if (isMap(selection)) return compileMap(name, selection);
   return compileKeyword(name, selection);
+}
+
+/** Of which events a selection can be true, where that is plain to see. */
+export function eventNamesOf(selection: unknown): EventNames {
+  if (Array.isArray(selection)) return (selection as unknown[]).map(eventNamesOf).reduce(union, new Set<string>());
+  if (!isMap(selection) || !("eventName" in selection)) return null;
+  const { eventName } = selection;
+  const wanted: readonly unknown[] = Array.isArray(eventName) ? eventName : [eventName];
+  const names = wanted.filter((one) => typeof one === "string");
+  return names.length < wanted.length || names.some(isPattern) ? null : new Set(names.map((one) => one.toLowerCase()));
 }
 
 function compileMap(name: string, map: Readonly<Record<string, unknown>>): Matcher {
@@ -116,9 +127,17 @@ function textTest(where: string, wanted: string, has: ReadonlySet<string>): (tex
   }
   const before = has.has("contains") || has.has("endswith") ? "*" : "";
   const after = has.has("contains") || has.has("startswith") ? "*" : "";
+  if (before === "" && after === "" && !isPattern(wanted)) {
+    if (has.has("cased")) return (text) => text === wanted;
+    const lower = wanted.toLowerCase();
+    return (text) => text.length === wanted.length && text.toLowerCase() === lower;
+  }
   const pattern = wildcard(`${before}${wanted}${after}`, has.has("cased"));
   return (text) => pattern.test(text);
 }
+
+/** Whether a text stands for others than itself. Beyond ASCII, letters of one length have forms of another. */
+const isPattern = (text: string): boolean => /[*?\\]|[^\x20-\x7e]/.test(text);
 
 /**
  * A regular expression whose time is bounded: short, over a bounded text, without what makes a search explode (a repetition
@@ -190,6 +209,16 @@ const isMap = (value: unknown): value is Readonly<Record<string, unknown>> =>
 
 /** What a path leads to: every value where it goes through lists; none where it leads nowhere. */
 export function valuesAt(record: Json, path: readonly string[]): Json[] {
+  let at = record;
+  for (const name of path) {
+    if (Array.isArray(at)) return valuesThroughLists(record, path);
+    if (at === null || typeof at !== "object" || !Object.hasOwn(at, name)) return [];
+    at = (at as JsonObject)[name] ?? null;
+  }
+  return Array.isArray(at) ? [...flat(at)] : [at];
+}
+
+function valuesThroughLists(record: Json, path: readonly string[]): Json[] {
   let found: readonly Json[] = flat(record);
   for (const name of path) {
     const next: Json[] = [];

@@ -13,7 +13,32 @@ logsource: { product: aws, service: cloudtrail }
 function matches(detection: string, record: JsonObject): boolean {
   const [rule] = parseRules([["t.yml", `${HEAD}detection:\n${detection.replace(/^/gm, "  ")}`]]);
   assert.equal(rule?.kind, "event");
-  return rule?.kind === "event" && rule.matches(record);
+  if (rule?.kind !== "event") return false;
+  const matched = rule.matches(record);
+  // A rule is not asked about events whose names it can't match: it must not match one of those.
+  if (matched && rule.eventNames !== null) assert.ok(rule.eventNames.has(String(record.eventName).toLowerCase()));
+  return matched;
+}
+
+const NAMES: readonly (readonly [string, readonly string[] | null])[] = [
+  ["s:\n  eventName: [A, b]\ncondition: s", ["a", "b"]],
+  ["s:\n  eventName: A*\ncondition: s", null],
+  ["s:\n  eventName|contains: A\ncondition: s", null],
+  ["s:\n  - eventName: A\n  - eventName: B\n    x: y\ncondition: s", ["a", "b"]],
+  ["s:\n  - eventName: A\n  - x: y\ncondition: s", null],
+  ["s:\n  eventName: A\nt:\n  x: y\ncondition: s and not t", ["a"]],
+  ["s:\n  eventName: A\nt:\n  x: y\ncondition: s or t", null],
+  ["s:\n  eventName: [A, B]\nt:\n  eventName: [B, C]\ncondition: s and t", ["b"]],
+  ["s:\n  eventName: [A, B]\nt:\n  eventName: C\ncondition: 1 of them", ["a", "b", "c"]],
+  ["s:\n  eventName: A\ncondition: not s", null],
+];
+
+for (const [detection, expected] of NAMES) {
+  test(`is asked about ${expected ?? "any"}: ${detection.replaceAll("\n", " ")}`, () => {
+    const [rule] = parseRules([["t.yml", `${HEAD}detection:\n${detection.replace(/^/gm, "  ")}`]]);
+    assert.ok(rule?.kind === "event");
+    assert.deepEqual(rule.eventNames === null ? null : [...rule.eventNames].sort(), expected);
+  });
 }
 
 const RECORD: JsonObject = {

@@ -10,9 +10,10 @@
 // know (aggregations after a pipe, modifiers such as base64) is refused when the rule is read, never passed over.
 import { parseAllDocuments } from "yaml";
 import type { JsonObject } from "../json.ts";
+import { type EventNames, union } from "./event-names.ts";
 import { parseCondition } from "./sigma-condition.ts";
 import { SigmaError } from "./sigma-error.ts";
-import { compileSelection, type Matcher } from "./sigma-match.ts";
+import { compileSelection, eventNamesOf, type Matcher } from "./sigma-match.ts";
 
 /** Ascending. */
 export const LEVELS = ["informational", "low", "medium", "high", "critical"] as const;
@@ -39,6 +40,8 @@ interface RuleBase {
 export interface EventRule extends RuleBase {
   readonly kind: "event";
   readonly matches: Matcher;
+  /** It matches no others. */
+  readonly eventNames: EventNames;
   /** False: only counted by correlations. */
   readonly generates: boolean;
 }
@@ -173,12 +176,14 @@ function parseEventRule(document: Mapping): EventRule {
   if (typeof given !== "string" && !Array.isArray(given)) throw new SigmaError("condition is missing");
   if ("timeframe" in selections) throw new SigmaError("timeframe is Sigma's old form: write a correlation");
   const matchers = new Map(Object.entries(selections).map(([name, one]) => [name, compileSelection(name, one)]));
+  const names = new Map(Object.entries(selections).map(([name, one]) => [name, eventNamesOf(one)]));
   const conditions = (Array.isArray(given) ? (given as unknown[]) : [given]).map((one) => {
     if (typeof one !== "string") throw new SigmaError("condition is not a text");
     if (one.includes("|"))
       throw new SigmaError("aggregations in a condition are Sigma's old form: write a correlation");
-    return parseCondition(one, [...matchers.keys()]);
+    return parseCondition(one, names);
   });
+  const eventNames = conditions.map((condition) => condition.eventNames).reduce(union, new Set());
   const matches = (record: JsonObject): boolean => {
     const known = new Map<string, boolean>();
     const selected = (name: string): boolean => {
@@ -189,9 +194,9 @@ function parseEventRule(document: Mapping): EventRule {
       }
       return answer;
     };
-    return conditions.some((condition) => condition(selected));
+    return conditions.some((condition) => condition.holds(selected));
   };
-  return { kind: "event", ...parseBase(document), matches, generates: true };
+  return { kind: "event", ...parseBase(document), matches, eventNames, generates: true };
 }
 
 function parseCorrelation(document: Mapping): UnresolvedCorrelation {

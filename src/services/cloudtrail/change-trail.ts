@@ -41,13 +41,13 @@ export const createTrail = operation({
     const tags = parseTags(input.TagsList);
     const resource = trailArn(ctx.region, ctx.caller.accountId, name);
     return {
-      ...{ name, settings, tags },
+      ...{ name, settings, tags, arn: resource },
       checks: [{ action: "cloudtrail:CreateTrail", resource, keys: requestTagKeys(tags) }],
     };
   },
-  async run(ctx, _input, { name, settings, tags }, grant): Promise<CreateTrailResponse> {
+  async run(ctx, _input, { name, settings, tags, arn }, grant): Promise<CreateTrailResponse> {
     const { accountId } = ctx.caller;
-    await requireBucket(ctx, settings.bucket);
+    await requireBucket(ctx, settings, arn);
     const id = randomUUID();
     const trail = await ctx.database.transaction(async (tx) => {
       // A multi-Region trail has its name in every Region.
@@ -83,7 +83,7 @@ export const updateTrail = operation({
     return { ...named, settings: settingsOf(input, named.trail) };
   },
   async run(ctx, _input, { trail, settings }, grant): Promise<UpdateTrailResponse> {
-    await requireBucket(ctx, settings.bucket);
+    await requireBucket(ctx, settings, trail.arn);
     await ctx.parts.trails.settle(trail.id);
     const changed = await ctx.database.transaction(async (tx) => {
       if (settings.multiRegion && !trail.multiRegion) {

@@ -1,5 +1,6 @@
 // What clients say about trails, checked.
 import type { Tag } from "@aws-sdk/client-cloudtrail";
+import { logFileKey } from "../../audit/log-file.ts";
 import { MOST_TRAIL_TAGS, type Tags, type TrailSettings } from "../../audit/trails.ts";
 import { ApiError } from "../../base/api-error.ts";
 import type { ConditionKeys } from "../../model/access.ts";
@@ -104,8 +105,15 @@ export function settingsOf(input: SettingsInput, before: TrailSettings): TrailSe
 }
 
 /** @throws ApiError `S3BucketDoesNotExistException`, `InsufficientS3BucketPolicyException` */
-export async function requireBucket(ctx: RequestContext, bucket: string): Promise<void> {
-  switch (await ctx.parts.trails.refusalOf(bucket, ctx.caller.accountId)) {
+export async function requireBucket(
+  ctx: RequestContext,
+  { bucket, prefix }: Pick<TrailSettings, "bucket" | "prefix">,
+  arn: string,
+): Promise<void> {
+  const { accountId } = ctx.caller;
+  // A file as the trail would deliver it.
+  const key = logFileKey({ prefix, accountId, region: ctx.region }, ctx.now());
+  switch (await ctx.parts.trails.refusalOf({ bucket, key, trailArn: arn, accountId })) {
     case null:
       return;
     case "NoSuchBucket":
