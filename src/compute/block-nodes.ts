@@ -30,6 +30,9 @@ export function volumeOfSerial(serial: string): VolumeId | null {
 }
 
 export const deviceName = (volumeId: VolumeId): string => `dev-${volumeSerial(volumeId)}`;
+/** The volume of a device's id; `null` when it is no volume's. */
+export const volumeOfDevice = (device: string): VolumeId | null =>
+  device.startsWith("dev-") ? volumeOfSerial(device.slice("dev-".length)) : null;
 export const fileNodeName = (volumeId: VolumeId): string => `${volumeSerial(volumeId)}-file`;
 export const baseNodeName = (volumeId: VolumeId): string => `${volumeSerial(volumeId)}-base`;
 

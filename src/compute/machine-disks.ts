@@ -3,7 +3,15 @@
 // What is attached is QEMU's to say, not a list of ours: after a crash of the server the machine itself knows best.
 import type { VolumeId } from "../base/ids.ts";
 import type { MachineDisk } from "../model/disk.ts";
-import { baseNodeName, deviceName, fileNodeName, volumeNodes, volumeOfSerial, volumeSerial } from "./block-nodes.ts";
+import {
+  baseNodeName,
+  deviceName,
+  fileNodeName,
+  volumeNodes,
+  volumeOfDevice,
+  volumeOfSerial,
+  volumeSerial,
+} from "./block-nodes.ts";
 import type { DataDiskModel } from "./machine-spec.ts";
 import { ensureOverlay } from "./overlay.ts";
 import { dataDevice, HOTPLUG_PORTS, portName } from "./qemu-argv.ts";
@@ -11,6 +19,9 @@ import { type Qmp, QmpError } from "./qmp.ts";
 
 /** A live guest lets go in 0.15 s, under load in a few; one that is dead or in its firmware never does. */
 export const DETACH_LIMIT_MS = 20_000;
+
+/** Where QEMU keeps the devices that have a name. */
+const PERIPHERAL = "/machine/peripheral";
 
 /** The guest did not let go of the volume. It is still attached, and goes as soon as the guest lets go after all. */
 export class DetachRefusedError extends Error {
@@ -110,14 +121,24 @@ export class MachineDisks {
     await this.#qmp().execute("block_resize", { "node-name": volumeSerial(volumeId), size: bytes });
   }
 
-  /** Device -> the port that it sits in. */
+  /**
+   * Device -> the port that it sits in. Not from query-pci: that looks through the guest's eyes, and shows nothing behind a
+   * port that the guest has not numbered yet, as after a start or a reset.
+   */
   async #ports(): Promise<Map<string, number>> {
+    const qmp = this.#qmp();
     const found = new Map<string, number>();
-    for (const { devices } of await this.#qmp().execute("query-pci")) {
-      for (const bridge of devices) {
-        const port = Array.from({ length: HOTPLUG_PORTS }, (_, n) => n).find((n) => portName(n) === bridge.qdev_id);
-        const plugged = bridge.pci_bridge?.devices?.[0];
-        if (port !== undefined && plugged) found.set(plugged.qdev_id, port);
+    for (const { name: device } of await qmp.execute("qom-list", { path: PERIPHERAL })) {
+      if (volumeOfDevice(device) === null) continue;
+      try {
+        const bus = await qmp.execute("qom-get", { path: `${PERIPHERAL}/${device}`, property: "parent_bus" });
+        const port = Array.from({ length: HOTPLUG_PORTS }, (_, n) => n).find(
+          (n) => bus === `${PERIPHERAL}/${portName(n)}/${portName(n)}`,
+        );
+        if (port !== undefined) found.set(device, port);
+      } catch (error) {
+        // It was taken out meanwhile.
+        if (!(error instanceof QmpError && error.errorClass === "DeviceNotFound")) throw error;
       }
     }
     return found;

@@ -17,7 +17,7 @@ import { chain } from "../base/errors.ts";
 import type { VolumeId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import type { MachineDisk } from "../model/disk.ts";
-import { volumeOfSerial } from "./block-nodes.ts";
+import { volumeOfDevice, volumeOfSerial } from "./block-nodes.ts";
 import type { DetachedProcess, ProcessExit } from "./detached-process.ts";
 import { type InstanceDirectory, removeRunFiles } from "./instance-directory.ts";
 import { CaptureBusyError, type CaptureRequest, type MachineCapture, MachineCaptures } from "./machine-capture.ts";
@@ -324,8 +324,7 @@ export class Machine {
   }
 
   #onDeviceDeleted(device: unknown): void {
-    if (typeof device !== "string" || !device.startsWith("dev-")) return;
-    const volumeId = volumeOfSerial(device.slice("dev-".length));
+    const volumeId = typeof device === "string" ? volumeOfDevice(device) : null;
     if (volumeId === null) return;
     this.#disks
       .forgetDevice(volumeId)

@@ -39,11 +39,6 @@ export interface QmpJob {
   readonly error?: string;
 }
 
-export interface QmpPciDevice {
-  readonly qdev_id: string;
-  readonly pci_bridge?: { readonly devices?: readonly QmpPciDevice[] };
-}
-
 export interface TransactionAction {
   readonly type: string;
   readonly data: Readonly<Record<string, unknown>>;
@@ -71,7 +66,8 @@ export interface QmpCommands {
   device_add: [Readonly<Record<string, unknown>>, None];
   device_del: [{ readonly id: string }, None];
   block_resize: [{ readonly "node-name": string; readonly size: number }, None];
-  "query-pci": [None, readonly { readonly devices: readonly QmpPciDevice[] }[]];
+  "qom-list": [{ readonly path: string }, readonly { readonly name: string; readonly type: string }[]];
+  "qom-get": [{ readonly path: string; readonly property: string }, unknown];
   "query-named-block-nodes": [{ readonly flat: boolean }, readonly QmpBlockNode[]];
   "query-block-exports": [
     None,

@@ -229,6 +229,22 @@ test("volumes are plugged in and out while the guest runs", options, async (t) =
   });
 });
 
+test("volumes are plugged into a machine whose guest has not looked at its bus yet", options, async (t) => {
+  const world = await startWorld(t);
+  const spec = world.spec({ disks: [world.rootDisk()] });
+  const machine = await world.launch(spec);
+  // In its firmware, which has not numbered the ports: QEMU's own list of PCI devices shows none behind them.
+  await machine.pause();
+  const [one, two] = [world.emptyDisk("/dev/sdb"), world.emptyDisk("/dev/sdc")];
+  await machine.attachDisk(one);
+  await machine.attachDisk(one); // again, as after a server's death: nothing to do
+  await machine.attachDisk(two);
+  assert.equal((await machine.disks()).length, 3);
+  await machine.resume();
+  const guest = await world.console(spec);
+  await guest.run("until [ $(ls /sys/class/nvme | wc -l) = 3 ]; do sleep 0.05; done");
+});
+
 test("what can't start says why, and leaves nothing running", options, async (t) => {
   const world = await startWorld(t);
   const nothingRuns = (uuid: string) =>
