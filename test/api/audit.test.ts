@@ -1,9 +1,7 @@
 // Every call leaves a record: seen from outside, with the official SDK and the stock AWS CLI.
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
-import { promisify } from "node:util";
 import { CloudTrailClient, type LookupAttributeKey, paginateLookupEvents } from "@aws-sdk/client-cloudtrail";
 import { CompleteSnapshotCommand, PutSnapshotBlockCommand, StartSnapshotCommand } from "@aws-sdk/client-ebs";
 import {
@@ -21,6 +19,7 @@ import {
   waitUntilSnapshotCompleted,
 } from "@aws-sdk/client-ec2";
 import { CreateAccessKeyCommand, CreateUserCommand } from "@aws-sdk/client-iam";
+import { awsCli, awsCliVersion } from "../support/aws-cli.ts";
 import { type Platform, startPlatform } from "../support/platform.ts";
 
 /** What these tests look at of a record. */
@@ -170,15 +169,11 @@ test("the owner of a shared image sees who copied it", async (t) => {
 
 test("the stock AWS CLI looks events up, page by page", async (t) => {
   const platform = await startPlatform(t);
-  const run = promisify(execFile);
-  const aws = async (...words: string[]) =>
-    JSON.parse((await run("aws", [...words, "--output", "json"], { env: platform.environment() })).stdout);
-  try {
-    await run("aws", ["--version"]);
-  } catch {
+  if ((await awsCliVersion()) === null) {
     t.skip("the AWS CLI is not installed");
     return;
   }
+  const aws = async (...words: string[]) => JSON.parse(await awsCli(platform, [...words, "--output", "json"]));
   for (let n = 0; n < 5; n++) await platform.ec2.send(new DescribeRegionsCommand({}));
   const found = await aws(
     ...["cloudtrail", "lookup-events", "--lookup-attributes", "AttributeKey=EventName,AttributeValue=DescribeRegions"],

@@ -1,8 +1,6 @@
 // Images through the door: what the wire, the policies and the second account add to what the actions' own tests show.
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
 import test, { type TestContext } from "node:test";
-import { promisify } from "node:util";
 import {
   CopyImageCommand,
   CreateTagsCommand,
@@ -17,6 +15,7 @@ import {
   ModifySnapshotAttributeCommand,
   waitUntilImageAvailable,
 } from "@aws-sdk/client-ec2";
+import { awsCli } from "../support/aws-cli.ts";
 import { registerImage, uploadSnapshot, userWith } from "../support/catalogue.ts";
 import { startPlatform } from "../support/platform.ts";
 
@@ -135,10 +134,9 @@ test("Images", async (t: TestContext) => {
   });
 
   await t.test("the AWS CLI lists, filters and pages", async () => {
-    const run = promisify(execFile);
     const aws = async (...words: string[]): Promise<unknown> => {
-      const { stdout } = await run("aws", ["ec2", ...words, "--output", "json"], { env: platform.environment() });
-      return stdout === "" ? undefined : JSON.parse(stdout);
+      const said = await awsCli(platform, ["ec2", ...words, "--output", "json"]);
+      return said === "" ? undefined : JSON.parse(said);
     };
     const named = await aws("describe-images", "--filters", "Name=name,Values=fir*", "--query", "Images[].ImageId");
     assert.deepEqual(named, [image]);

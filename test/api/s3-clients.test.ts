@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { promisify } from "node:util";
+import { awsCli, awsCliVersion } from "../support/aws-cli.ts";
 import { type Platform, startPlatform } from "../support/platform.ts";
 
 const run = promisify(execFile);
@@ -25,13 +26,12 @@ function scratch(t: TestContext): string {
   return directory;
 }
 
-const aws = async (platform: Platform, ...args: string[]): Promise<string> =>
-  (await run("aws", args, { env: platform.environment(), maxBuffer: 64 * MIB })).stdout;
+const aws = (platform: Platform, ...args: string[]): Promise<string> => awsCli(platform, args);
 
 const hashOf = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
 
 test("the AWS CLI: mb, cp, ls, sync, mv, presign, rm, rb", async (t) => {
-  if (!(await has("aws", ["--version"]))) return t.skip("the AWS CLI is not installed");
+  if ((await awsCliVersion()) === null) return t.skip("the AWS CLI is not installed");
   const platform = await startPlatform(t);
   const directory = scratch(t);
   await aws(platform, "s3", "mb", "s3://cli-bucket");

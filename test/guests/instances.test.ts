@@ -38,6 +38,7 @@ import {
   CreateRoleCommand,
   PutRolePolicyCommand,
 } from "@aws-sdk/client-iam";
+import { awsCli } from "../support/aws-cli.ts";
 import { startPlatform } from "../support/platform.ts";
 
 const PATIENCE_MS = 240_000;
@@ -317,12 +318,13 @@ test("a role's credentials reach its own instance and do exactly what the role m
   // The stock tools, with nothing configured but what the instance was handed.
   const tool = (program: string, ...words: string[]) =>
     promisify(execFile)(program, words, { env: platform.environment(keys), timeout: 120_000 });
-  const who = JSON.parse((await tool("aws", "sts", "get-caller-identity", "--output", "json")).stdout);
+  const aws = (...words: string[]) => awsCli(platform, words, platform.environment(keys));
+  const who = JSON.parse(await aws("sts", "get-caller-identity", "--output", "json"));
   assert.match(who.Arn, new RegExp(`assumed-role/guest/${instance.InstanceId}$`));
-  await assert.rejects(tool("aws", "ec2", "describe-instances"), /UnauthorizedOperation/);
+  await assert.rejects(aws("ec2", "describe-instances"), /UnauthorizedOperation/);
   const script = `
-import boto3, botocore
-ec2 = boto3.client("ec2")
+import boto3, botocore, os
+ec2 = boto3.client("ec2", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
 print(len(ec2.describe_images(Owners=["ingot"])["Images"]))
 try:
     ec2.describe_instances()
