@@ -8,6 +8,7 @@
 // QEMU allows 31 characters.
 import { isId, type VolumeId } from "../base/ids.ts";
 import type { MachineDisk } from "../model/disk.ts";
+import { encryptOption } from "./disk-key.ts";
 
 /** A server that was killed is started again within a second; an hour also covers a host's bad day. Guests just wait. */
 const NBD_RECONNECT_SECONDS = 3600;
@@ -37,7 +38,10 @@ export const fileNodeName = (volumeId: VolumeId): string => `${volumeSerial(volu
 export const baseNodeName = (volumeId: VolumeId): string => `${volumeSerial(volumeId)}-base`;
 
 /** The volume's nodes, in the order in which they must be added (and removed backwards). */
-export function volumeNodes(disk: MachineDisk, options: { readonly readOnly?: boolean } = {}): BlockNode[] {
+export function volumeNodes(
+  disk: MachineDisk,
+  options: { readonly readOnly?: boolean; readonly encrypted?: boolean } = {},
+): BlockNode[] {
   const name = volumeSerial(disk.volumeId);
   const readOnly = options.readOnly === true;
   const nodes: BlockNode[] = [];
@@ -67,6 +71,7 @@ export function volumeNodes(disk: MachineDisk, options: { readonly readOnly?: bo
     // Explicitly none: an overlay's header names no backing file, and if one ever did, it must not be followed.
     backing: disk.base === null ? null : baseNodeName(disk.volumeId),
     discard: "unmap",
+    ...(options.encrypted === true ? encryptOption : {}),
     ...(readOnly ? { "read-only": true } : { "detect-zeroes": "unmap" }),
   });
   return nodes;

@@ -16,6 +16,7 @@ import type { Snapshot } from "../model/snapshot.ts";
 import { type CaptureGroup, snapshotCompleted, snapshotFailed, snapshotProgress } from "../model/snapshot-rows.ts";
 import type { Volume } from "../model/volume.ts";
 import { volumeOf } from "../model/volume-rows.ts";
+import type { DiskKeySource } from "./disk-key.ts";
 import type { HostParts } from "./host-parts.ts";
 import { baseOf, captureDirectory, overlayPath, volumeBytes } from "./host-rows.ts";
 import { instanceDirectory } from "./instance-directory.ts";
@@ -23,21 +24,31 @@ import type { InstanceDriver } from "./instance-driver.ts";
 import type { CaptureRequest, MachineCapture } from "./machine-capture.ts";
 import { captureStopped, endStoppedCapture, type StoppedCaptureRequest } from "./stopped-capture.ts";
 
-/** Progress is written down when it has grown by so many per cent: a row a second at most, for big disks. */
+/** Progress is written down when it has grown by so many per cent, but not with every one of a quick capture's. */
 const PROGRESS_STEP = 5;
+/** Each is a durable write to the database, which other calls wait for while the capture keeps the disk busy. */
+const PROGRESS_MS = 1_000;
 
 export class Captures {
   readonly #parts: HostParts;
   readonly #driverOf: (instanceId: string) => InstanceDriver | undefined;
+  readonly #diskKeyOf: (owner: AccountId) => DiskKeySource;
   /** Groups under way. */
   readonly #groups = new Map<string, Promise<void>>();
+  /** Snapshots being read, and how to give one up. */
+  readonly #reading = new Map<SnapshotId, AbortController>();
   /** Volumes being read. */
   readonly #volumes = new Map<VolumeId, Promise<void>>();
   readonly #closing = new AbortController();
 
-  constructor(parts: HostParts, driverOf: (instanceId: string) => InstanceDriver | undefined) {
+  constructor(
+    parts: HostParts,
+    driverOf: (instanceId: string) => InstanceDriver | undefined,
+    diskKeyOf: (owner: AccountId) => DiskKeySource,
+  ) {
     this.#parts = parts;
     this.#driverOf = driverOf;
+    this.#diskKeyOf = diskKeyOf;
   }
 
   /** Resolves when none of the volumes is being read. */
@@ -49,8 +60,11 @@ export class Captures {
     return this.#volumes.has(id);
   }
 
-  /** Starts what is due and not yet under way. Returns at once. */
+  /** Starts what is due and not yet under way, and gives up what is under way and due no more. Returns at once. */
   start(due: readonly CaptureGroup[]): void {
+    const wanted = new Set(due.flatMap((group) => group.snapshots.map((snapshot) => snapshot.id)));
+    for (const [id, reading] of this.#reading)
+      if (!wanted.has(id)) reading.abort(new Error("the snapshot was deleted"));
     for (const group of due) {
       if (this.#groups.has(group.group)) continue;
       // One capture of a volume at a time: a second one waits for the first.
@@ -126,6 +140,8 @@ export class Captures {
     await mkdir(path, { recursive: true, mode: 0o700 });
     const stopped = await captureStopped(path, await this.#stoppedRequests(requests, volumes), {
       log: this.#parts.log,
+      // One call made them: they are of one account.
+      diskKey: this.#diskKeyOf(accountId(group.snapshots[0]?.account_id ?? "")),
     });
     try {
       await this.#readAll(group, stopped.volumes, (id, ok) => stopped.finishVolume(id, ok));
@@ -218,15 +234,19 @@ export class Captures {
   ): Promise<void> {
     const { database, storage, clock } = this.#parts;
     const { snapshotId } = spec;
+    const reading = new AbortController();
+    this.#reading.set(snapshotId, reading);
     let shown = 0;
+    let shownAt = performance.now();
     try {
       const content = await storage.capture(spec, {
         owner,
-        signal: this.#closing.signal,
+        signal: AbortSignal.any([this.#closing.signal, reading.signal]),
         onProgress: ({ doneBytes, totalBytes }) => {
           const percent = totalBytes === 0 ? 0 : Math.floor((doneBytes / totalBytes) * 100);
-          if (percent < shown + PROGRESS_STEP) return;
+          if (percent < shown + PROGRESS_STEP || performance.now() < shownAt + PROGRESS_MS) return;
           shown = percent;
+          shownAt = performance.now();
           database
             .transaction((tx) => snapshotProgress(tx, snapshotId, percent))
             .catch((error) => this.#warn(error, snapshotId));
@@ -241,7 +261,10 @@ export class Captures {
       // A server that stops leaves the frozen view for the next one.
       if (this.#closing.signal.aborted) return;
       await finish(snapshotId, false).catch((error) => this.#warn(error, snapshotId));
-      await this.#failOne(snapshotId, chain(cause));
+      // Deleted meanwhile: there is nobody to tell.
+      if (!reading.signal.aborted) await this.#failOne(snapshotId, chain(cause));
+    } finally {
+      this.#reading.delete(snapshotId);
     }
   }
 

@@ -96,14 +96,20 @@ export function prepareToSpawn(): void {
 
 /**
  * Starts a process; its output is appended to `logFile`. Resolves once the program runs.
+ * @param secret  an open file that the program gets as descriptor 3; may be closed afterwards
  * @throws Error when it can't be started
  */
-export async function spawnDetached(argv: readonly string[], cwd: string, logFile: string): Promise<DetachedProcess> {
+export async function spawnDetached(
+  argv: readonly string[],
+  cwd: string,
+  logFile: string,
+  secret: number | null = null,
+): Promise<DetachedProcess> {
   const [program, ...rest] = argv;
   if (program === undefined) throw new Error("no program to start");
   prepareToSpawn();
   try {
-    return await spawner!.start({ program, argv: rest, cwd, logFile, env: { ...process.env } });
+    return await spawner!.start({ program, argv: rest, cwd, logFile, secret, env: { ...process.env } });
   } catch (cause) {
     throw new Error(`start ${program}`, { cause });
   }

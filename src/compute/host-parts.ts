@@ -27,6 +27,8 @@ export interface HostStorage {
   ): Promise<CapturedContent>;
   /** The same content under a second id. */
   copy(id: SnapshotId, from: SnapshotId): Promise<CapturedContent>;
+  /** What an account's disk files outside of the store are encrypted with, as text; `null`: nothing is encrypted here. */
+  diskSecret(owner: AccountId): Promise<string | null>;
   has(id: SnapshotId): Promise<boolean>;
   list(): Promise<readonly SnapshotId[]>;
   delete(id: SnapshotId): Promise<void>;

@@ -6,7 +6,7 @@
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { chain, systemCode } from "../base/errors.ts";
-import { type InstanceId, isId, type SnapshotId, type VolumeId } from "../base/ids.ts";
+import { type AccountId, accountId, type InstanceId, isId, type SnapshotId, type VolumeId } from "../base/ids.ts";
 import { settleImages } from "../model/image-rows.ts";
 import { uploadOf, uploadTimedOut } from "../model/snapshot.ts";
 import {
@@ -20,6 +20,7 @@ import {
 } from "../model/snapshot-rows.ts";
 import { volumeDeleted } from "../model/volume-rows.ts";
 import { Captures } from "./captures.ts";
+import { type DiskKey, type DiskKeySource, diskKeys } from "./disk-key.ts";
 import type { HostParts } from "./host-parts.ts";
 import { type HostRows, machineDirectory, overlayPath, readHostRows } from "./host-rows.ts";
 import { InstanceDriver } from "./instance-driver.ts";
@@ -36,6 +37,7 @@ export class Host {
   readonly #parts: HostParts;
   readonly #drivers = new Map<string, InstanceDriver>();
   readonly #captures: Captures;
+  readonly #diskKeyOf: (owner: AccountId) => DiskKeySource;
   /** Uploads that are being completed. */
   readonly #completing = new Map<SnapshotId, Promise<void>>();
   #looking: Promise<void> | null = null;
@@ -47,7 +49,8 @@ export class Host {
 
   constructor(parts: HostParts) {
     this.#parts = parts;
-    this.#captures = new Captures(parts, (id) => this.#drivers.get(id));
+    this.#diskKeyOf = diskKeys((owner) => parts.storage.diskSecret(owner));
+    this.#captures = new Captures(parts, (id) => this.#drivers.get(id), this.#diskKeyOf);
   }
 
   /**
@@ -118,6 +121,15 @@ export class Host {
     await Promise.all([...this.#drivers.values()].map((driver) => driver.close()));
   }
 
+  async #diskKeyOfInstance(id: InstanceId): Promise<DiskKey | null> {
+    const { account_id: owner } = await this.#parts.database.read
+      .selectFrom("instances")
+      .select("account_id")
+      .where("id", "=", id)
+      .executeTakeFirstOrThrow();
+    return this.#diskKeyOf(accountId(owner))();
+  }
+
   async #look(): Promise<void> {
     const rows = await readHostRows(this.#parts.database.read);
     await this.#applyRules(rows);
@@ -143,6 +155,7 @@ export class Host {
     let driver = this.#drivers.get(id);
     if (driver === undefined) {
       driver = new InstanceDriver(id, {
+        diskKey: () => this.#diskKeyOfInstance(id),
         parts: this.#parts,
         poke: () => this.poke(),
         volumesFree: (ids) => this.#captures.volumesFree(ids),

@@ -26,6 +26,7 @@ import {
   volumeNotAttached,
   volumesOfInstance,
 } from "../model/volume-rows.ts";
+import type { DiskKeySource } from "./disk-key.ts";
 import type { HostParts } from "./host-parts.ts";
 import { baseOf, machineDirectory, overlayPath, volumeBytes } from "./host-rows.ts";
 import { findInstanceType } from "./instance-types.ts";
@@ -54,6 +55,8 @@ export interface DriverOptions {
   readonly poke: () => void;
   /** Resolves when no capture reads these volumes any more. */
   readonly volumesFree: (ids: readonly VolumeId[]) => Promise<void>;
+  /** Of the instance's account. */
+  readonly diskKey: DiskKeySource;
 }
 
 export class InstanceDriver {
@@ -61,6 +64,7 @@ export class InstanceDriver {
   readonly #parts: HostParts;
   readonly #poke: () => void;
   readonly #volumesFree: DriverOptions["volumesFree"];
+  readonly #diskKey: DiskKeySource;
   readonly #directory: string;
   readonly #tasks: (() => Promise<void>)[] = [];
   #machine: Machine | null = null;
@@ -75,6 +79,7 @@ export class InstanceDriver {
     this.#parts = options.parts;
     this.#poke = options.poke;
     this.#volumesFree = options.volumesFree;
+    this.#diskKey = options.diskKey;
     this.#directory = machineDirectory(options.parts.directory, id);
   }
 
@@ -84,7 +89,7 @@ export class InstanceDriver {
 
   /** Takes up the machine that an earlier server started, if it still runs. */
   async adopt(): Promise<void> {
-    const machine = await adoptMachine(this.#directory, { log: this.#parts.log });
+    const machine = await adoptMachine(this.#directory, { log: this.#parts.log, diskKey: this.#diskKey });
     if (machine !== null) this.#hold(machine);
   }
 
@@ -240,7 +245,7 @@ export class InstanceDriver {
     const { instance } = target;
     try {
       await this.#volumesFree(target.volumes.map((volume) => volume.id));
-      this.#hold(await launchMachine(await this.#spec(target), { log: this.#parts.log }));
+      this.#hold(await launchMachine(await this.#spec(target), { log: this.#parts.log, diskKey: this.#diskKey }));
     } catch (error) {
       this.#warn(error, "an instance did not start");
       // As EC2: what never ran is terminated, what had run before is stopped again. Either way it says why.

@@ -3,8 +3,10 @@ import { readdirSync } from "node:fs";
 import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { systemCode } from "../base/errors.ts";
+import type { VolumeId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import { type DetachedProcess, spawnDetached } from "./detached-process.ts";
+import { type DiskKeySource, noDiskKey, withSecretFile } from "./disk-key.ts";
 import { ensureUefiVars, findUefi } from "./firmware.ts";
 import { type InstanceDirectory, instanceDirectory, removeRunFiles } from "./instance-directory.ts";
 import { Machine } from "./machine.ts";
@@ -40,6 +42,8 @@ export class AlreadyRunningError extends Error {
 
 export interface MachineOptions {
   readonly log: Log;
+  /** Of whom the volumes are; without it, overlays are made plain. */
+  readonly diskKey?: DiskKeySource;
 }
 
 /**
@@ -48,7 +52,7 @@ export interface MachineOptions {
  *
  * @throws ProgramMissingError, MachineStartError, AlreadyRunningError; nothing is left running then
  */
-export async function launchMachine(spec: MachineSpec, { log }: MachineOptions): Promise<Machine> {
+export async function launchMachine(spec: MachineSpec, { log, diskKey = noDiskKey }: MachineOptions): Promise<Machine> {
   const directory = instanceDirectory(spec.directory);
   const qemu = await findProgram(QEMU);
   await mkdir(directory.path, { recursive: true, mode: 0o700 });
@@ -59,9 +63,12 @@ export async function launchMachine(spec: MachineSpec, { log }: MachineOptions):
   await rm(directory.log, { force: true });
 
   const uefi = spec.firmware === "uefi" ? await findUefi() : null;
-  const argv = qemuArgv(spec, { uefiCode: uefi?.code ?? null });
+  const key = await diskKey();
+  const encrypted = new Set<VolumeId>();
   await Promise.all([
-    ...spec.disks.map(ensureOverlay),
+    ...spec.disks.map(async (disk) => {
+      if ((await ensureOverlay(disk, key)).encrypted) encrypted.add(disk.volumeId);
+    }),
     uefi === null ? undefined : ensureUefiVars(uefi, directory.uefiVars),
     writeFile(`${directory.spec}.new`, JSON.stringify(spec)).then(() =>
       rename(`${directory.spec}.new`, directory.spec),
@@ -71,13 +78,16 @@ export async function launchMachine(spec: MachineSpec, { log }: MachineOptions):
   for (const path of [directory.path, directory.uefiVars, directory.consoleLog]) giveTo(spec.runAs, path);
   for (const disk of spec.disks) giveTo(spec.runAs, disk.overlayPath);
 
+  const argv = qemuArgv(spec, { uefiCode: uefi?.code ?? null, encrypted });
   const prefix = [...(spec.nic?.attachment.launcher ?? []), ...(await dropPrivileges(spec))];
-  const child = await spawnDetached([...prefix, qemu, ...argv], directory.path, directory.log);
+  const child = await withSecretFile(encrypted.size === 0 ? null : key, spec.runAs, (secret) =>
+    spawnDetached([...prefix, qemu, ...argv], directory.path, directory.log, secret),
+  );
   try {
     const qmp = await firstContact(child, directory, spec);
     const process = identifyByPidFile(directory.pid, spec.uuid);
     if (process === null) throw new MachineStartError(`QEMU of ${spec.instanceId} ended at its start`);
-    const machine = await Machine.take({ spec, directory, process, child, qmp, log });
+    const machine = await Machine.take({ spec, directory, process, child, qmp, log, diskKey });
     log.info({ instanceId: spec.instanceId, pid: process.pid }, "started a machine");
     return machine;
   } catch (error) {
@@ -96,7 +106,10 @@ export async function launchMachine(spec: MachineSpec, { log }: MachineOptions):
  * `null` when none runs there; what QEMU said last is then in `directory`'s log (`machineLastWords`).
  * 10 ms. @throws QmpTimeoutError when another process drives it, or it is stuck
  */
-export async function adoptMachine(path: string, { log }: MachineOptions): Promise<Machine | null> {
+export async function adoptMachine(
+  path: string,
+  { log, diskKey = noDiskKey }: MachineOptions,
+): Promise<Machine | null> {
   const directory = instanceDirectory(path);
   const spec = await readSpec(directory);
   if (spec === null) return null;
@@ -109,7 +122,7 @@ export async function adoptMachine(path: string, { log }: MachineOptions): Promi
   try {
     const { UUID } = await qmp.execute("query-uuid");
     if (UUID !== spec.uuid) throw new Error(`the QEMU at ${directory.qmp} is ${UUID}, not ${spec.uuid}`);
-    const machine = await Machine.take({ spec, directory, process, child: null, qmp, log });
+    const machine = await Machine.take({ spec, directory, process, child: null, qmp, log, diskKey });
     log.info({ instanceId: spec.instanceId, pid: process.pid, state: machine.state().kind }, "adopted a machine");
     return machine;
   } catch (cause) {

@@ -18,6 +18,7 @@ import type { Log } from "../base/log.ts";
 import type { CaptureSpec } from "../model/disk.ts";
 import { volumeSerial } from "./block-nodes.ts";
 import { addBitmap, bitmapAction, bitmapName, mergeBack, reconcileBitmaps } from "./dirty-bitmaps.ts";
+import { type DiskKeySource, encryptOption } from "./disk-key.ts";
 import { whileFrozen } from "./guest-agent.ts";
 import { captureFile, capturesOnDisk, fleeceFile, type InstanceDirectory } from "./instance-directory.ts";
 import { createQcow2 } from "./qcow2.ts";
@@ -95,14 +96,23 @@ export class MachineCaptures {
   readonly #directory: InstanceDirectory;
   readonly #own: (path: string) => void;
   readonly #log: Log;
+  readonly #diskKey: DiskKeySource;
   /** Volumes with a capture under way. */
   readonly #busy = new Map<VolumeId, SnapshotId>();
 
-  constructor(qmp: () => Qmp, directory: InstanceDirectory, own: (path: string) => void, log: Log) {
+  /** @param diskKey  gives what QEMU has, too */
+  constructor(
+    qmp: () => Qmp,
+    directory: InstanceDirectory,
+    own: (path: string) => void,
+    log: Log,
+    diskKey: DiskKeySource,
+  ) {
     this.#qmp = qmp;
     this.#directory = directory;
     this.#own = own;
     this.#log = log;
+    this.#diskKey = diskKey;
   }
 
   isCapturing(volumeId: VolumeId): boolean {
@@ -212,12 +222,15 @@ export class MachineCaptures {
     await writeFile(captureFile(this.#directory, snapshotId), JSON.stringify(volume));
     const file = fleeceFile(this.#directory, snapshotId);
     await rm(file, { force: true }); // of an attempt that a crash cut short
-    await createQcow2(file, bytes);
+    // What the guest overwrites while this capture is read lies in it.
+    const key = await this.#diskKey();
+    await createQcow2(file, bytes, key === null ? null : await key.headers.create());
     this.#own(file);
     await this.#qmp().execute("blockdev-add", {
       driver: "qcow2",
       "node-name": fleeceNode(snapshotId),
       backing: node,
+      ...(key === null ? {} : encryptOption),
       file: { driver: "file", filename: file },
     });
     return volume;

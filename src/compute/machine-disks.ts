@@ -12,6 +12,7 @@ import {
   volumeOfSerial,
   volumeSerial,
 } from "./block-nodes.ts";
+import type { DiskKeySource } from "./disk-key.ts";
 import type { DataDiskModel } from "./machine-spec.ts";
 import { ensureOverlay } from "./overlay.ts";
 import { dataDevice, HOTPLUG_PORTS, portName } from "./qemu-argv.ts";
@@ -37,14 +38,19 @@ export class MachineDisks {
   readonly #qmp: () => Qmp;
   readonly #model: DataDiskModel;
   readonly #own: (path: string) => void;
+  readonly #diskKey: DiskKeySource;
   /** Plugging is done one at a time: two at once would find the same port free. */
   #turn: Promise<unknown> = Promise.resolve();
 
-  /** @param own  gives a new file to QEMU's user, where that isn't ours */
-  constructor(qmp: () => Qmp, model: DataDiskModel, own: (path: string) => void) {
+  /**
+   * @param own  gives a new file to QEMU's user, where that isn't ours
+   * @param diskKey  gives what QEMU has, too
+   */
+  constructor(qmp: () => Qmp, model: DataDiskModel, own: (path: string) => void, diskKey: DiskKeySource) {
     this.#qmp = qmp;
     this.#model = model;
     this.#own = own;
+    this.#diskKey = diskKey;
   }
 
   /** The volumes that the machine has, root included. */
@@ -62,11 +68,11 @@ export class MachineDisks {
       const used = new Set(ports.values());
       const port = Array.from({ length: HOTPLUG_PORTS }, (_, n) => n).find((n) => !used.has(n));
       if (port === undefined) throw new NoFreePortError(`all ${HOTPLUG_PORTS} ports have a volume`);
-      await ensureOverlay(disk);
+      const { encrypted } = await ensureOverlay(disk, await this.#diskKey());
       this.#own(disk.overlayPath);
       await this.#removeNodes(disk.volumeId); // left by a detach that was cut short
       try {
-        for (const node of volumeNodes(disk)) await qmp.execute("blockdev-add", node);
+        for (const node of volumeNodes(disk, { encrypted })) await qmp.execute("blockdev-add", node);
         await qmp.execute("device_add", dataDevice(disk, port, this.#model));
       } catch (cause) {
         await this.#removeNodes(disk.volumeId).catch(() => {}); // QEMU is going: the cause says more

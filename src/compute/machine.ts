@@ -19,6 +19,7 @@ import type { Log } from "../base/log.ts";
 import type { MachineDisk } from "../model/disk.ts";
 import { volumeOfDevice, volumeOfSerial } from "./block-nodes.ts";
 import type { DetachedProcess, ProcessExit } from "./detached-process.ts";
+import { type DiskKeySource, knownToQemu } from "./disk-key.ts";
 import { type InstanceDirectory, removeRunFiles } from "./instance-directory.ts";
 import { CaptureBusyError, type CaptureRequest, type MachineCapture, MachineCaptures } from "./machine-capture.ts";
 import { MachineDisks } from "./machine-disks.ts";
@@ -65,6 +66,7 @@ interface MachineParts {
   readonly child: DetachedProcess | null;
   readonly qmp: Qmp;
   readonly log: Log;
+  readonly diskKey: DiskKeySource;
 }
 
 export class Machine {
@@ -100,8 +102,9 @@ export class Machine {
     this.#log = parts.log;
     this.#qmp = parts.qmp;
     const own = (path: string) => giveTo(parts.spec.runAs, path);
-    this.#disks = new MachineDisks(() => this.#qmp, parts.spec.dataDiskModel ?? "nvme", own);
-    this.#captures = new MachineCaptures(() => this.#qmp, parts.directory, own, parts.log);
+    const diskKey = () => knownToQemu(this.#qmp, parts.diskKey);
+    this.#disks = new MachineDisks(() => this.#qmp, parts.spec.dataDiskModel ?? "nvme", own, diskKey);
+    this.#captures = new MachineCaptures(() => this.#qmp, parts.directory, own, parts.log, diskKey);
     if (parts.child !== null) this.#exit = parts.child.ended.then(described);
     this.#listen(parts.qmp);
     this.#logTimer = setInterval(() => {

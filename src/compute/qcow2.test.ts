@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { parseId } from "../base/ids.ts";
 import { GIB, MIB } from "../base/units.ts";
 import type { MachineDisk } from "../model/disk.ts";
-import { ensureOverlay, overlayBytes } from "./overlay.ts";
+import { ensureOverlay, overlayHeader } from "./overlay.ts";
 import { createQcow2 } from "./qcow2.ts";
 
 const qemuImg = (...argv: string[]) => JSON.parse(execFileSync("qemu-img", argv, { encoding: "utf8" }));
@@ -27,7 +27,7 @@ for (const bytes of [512, 1 * GIB, 8 * GIB + 4096, 16 * 1024 * GIB]) {
     assert.equal(info["format-specific"].data["extended-l2"], true);
     assert.equal(info["format-specific"].data.corrupt, false);
     assert.equal(info["backing-filename"], undefined);
-    assert.equal(await overlayBytes(path), bytes);
+    assert.deepEqual(await overlayHeader(path), { bytes, encrypted: false });
     for (const extent of qemuImg("map", "--output=json", "-f", "qcow2", path)) assert.equal(extent.data, false);
   });
 }
@@ -44,13 +44,13 @@ test("ensureOverlay: makes what is absent, leaves what is there, grows what is t
     base: null,
     root: false,
   });
-  await ensureOverlay(disk(8 * MIB));
+  await ensureOverlay(disk(8 * MIB), null);
   execFileSync("qemu-io", ["-f", "qcow2", "-c", "write -P 7 1M 4k", overlayPath]);
-  await ensureOverlay(disk(8 * MIB));
-  await ensureOverlay(disk(16 * MIB));
-  assert.equal(await overlayBytes(overlayPath), 16 * MIB);
+  await ensureOverlay(disk(8 * MIB), null);
+  await ensureOverlay(disk(16 * MIB), null);
+  assert.deepEqual(await overlayHeader(overlayPath), { bytes: 16 * MIB, encrypted: false });
   execFileSync("qemu-io", ["-f", "qcow2", "-c", "read -P 7 1M 4k", "-c", "read -P 0 8M 8M", overlayPath]);
-  await assert.rejects(ensureOverlay(disk(8 * MIB)), /holds 16777216 bytes/);
+  await assert.rejects(ensureOverlay(disk(8 * MIB), null), /holds 16777216 bytes/);
   execFileSync("truncate", ["-s", "0", overlayPath]);
-  await assert.rejects(ensureOverlay(disk(8 * MIB)), /is not a qcow2 image/);
+  await assert.rejects(ensureOverlay(disk(8 * MIB), null), /is not a qcow2 image/);
 });

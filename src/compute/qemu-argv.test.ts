@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { parseId } from "../base/ids.ts";
 import type { MachineDisk } from "../model/disk.ts";
 import { instanceUuid, type MachineSpec } from "./machine-spec.ts";
-import { qemuArgv, translationCacheMib } from "./qemu-argv.ts";
+import { type QemuFiles, qemuArgv, translationCacheMib } from "./qemu-argv.ts";
 
 const instanceId = parseId("instance", "i-0123456789abcdef0");
 const volume = (n: number, over: Partial<MachineDisk> = {}): MachineDisk => {
@@ -38,10 +38,12 @@ const spec = (over: Partial<MachineSpec> = {}): MachineSpec => ({
 const files = { uefiCode: "/usr/share/OVMF/OVMF_CODE_4M.fd" };
 
 /** Every flag, one option a line. `UPDATE_GOLDEN=1` writes the files anew: look at the difference. */
-const golden = (name: string, one: MachineSpec) =>
+const golden = (name: string, one: MachineSpec, more: Partial<QemuFiles> = {}) =>
   test(`argv, ${name}: as in test/golden/qemu-argv/${name}.txt`, () => {
     const file = new URL(`../../test/golden/qemu-argv/${name}.txt`, import.meta.url);
-    const text = `${qemuArgv(one, files).join(" ").replaceAll(" -", "\n-")}\n`;
+    const text = `${qemuArgv(one, { ...files, ...more })
+      .join(" ")
+      .replaceAll(" -", "\n-")}\n`;
     if (process.env.UPDATE_GOLDEN === "1") writeFileSync(file, text);
     assert.equal(text, readFileSync(file, "utf8"));
   });
@@ -60,6 +62,10 @@ golden(
   }),
 );
 golden("virtio-data-volume", spec({ nic: null, dataDiskModel: "virtio-blk", disks: [volume(0), volume(1)] }));
+
+golden("encrypted-and-plain-volume", spec({ nic: null, disks: [volume(0), volume(1)] }), {
+  encrypted: new Set([volume(0).volumeId]),
+});
 
 test("a comma in a path is doubled where QEMU would split at it", () => {
   const argv = qemuArgv(spec({ directory: "/data/a,b" }), files);

@@ -2,8 +2,10 @@
 //
 // PCI addresses are fixed, so that a guest's device names don't depend on what else it has. As on EC2's Nitro machines
 // the display is 3, the root disk 4 and the network interface 5.
+import type { VolumeId } from "../base/ids.ts";
 import type { MachineDisk } from "../model/disk.ts";
 import { deviceName, volumeNodes, volumeSerial } from "./block-nodes.ts";
+import { secretObject } from "./disk-key.ts";
 import { instanceDirectory } from "./instance-directory.ts";
 import type { DataDiskModel, MachineSpec } from "./machine-spec.ts";
 
@@ -14,6 +16,8 @@ const FIRST_PORT_SLOT = 0x10;
 export interface QemuFiles {
   /** UEFI's code; needed where `firmware` is `uefi`. */
   readonly uefiCode: string | null;
+  /** Volumes whose overlays are encrypted; the key comes by a file descriptor. None when absent. */
+  readonly encrypted?: ReadonlySet<VolumeId>;
 }
 
 /** QEMU's arguments, without the program itself. @throws Error for a spec that no machine can be made from */
@@ -25,6 +29,7 @@ export function qemuArgv(spec: MachineSpec, files: QemuFiles): string[] {
   if (data.length > HOTPLUG_PORTS) {
     throw new Error(`a machine takes ${HOTPLUG_PORTS} volumes beside its root, ${spec.instanceId} has ${data.length}`);
   }
+  const { encrypted = new Set() } = files;
   return [
     ...["-name", `guest=${spec.instanceId}`, "-uuid", spec.uuid],
     ...["-no-user-config", "-nodefaults", "-msg", "timestamp=on"],
@@ -37,8 +42,12 @@ export function qemuArgv(spec: MachineSpec, files: QemuFiles): string[] {
     ...["-action", "shutdown=pause,reboot=reset,panic=pause"],
     ...controls(directory),
     ...hotplugPorts(),
-    ...root.flatMap((disk) => rootDisk(disk, spec.directKernel === undefined)),
-    ...data.flatMap((disk, port) => dataDisk(disk, port, spec.dataDiskModel ?? "nvme")),
+    ...(encrypted.size > 0 ? ["-object", secretObject] : []),
+    ...root.flatMap((disk) => [...blockdevs(disk, encrypted), ...rootDisk(disk, spec.directKernel === undefined)]),
+    ...data.flatMap((disk, port) => [
+      ...blockdevs(disk, encrypted),
+      ...dataDisk(disk, port, spec.dataDiskModel ?? "nvme"),
+    ]),
     ...network(spec),
   ];
 }
@@ -124,24 +133,19 @@ function hotplugPorts(): string[] {
   }).flat();
 }
 
-const blockdevs = (disk: MachineDisk): string[] =>
-  volumeNodes(disk).flatMap((node) => ["-blockdev", JSON.stringify(node)]);
+const blockdevs = (disk: MachineDisk, encrypted: ReadonlySet<VolumeId>): string[] =>
+  volumeNodes(disk, { encrypted: encrypted.has(disk.volumeId) }).flatMap((node) => ["-blockdev", JSON.stringify(node)]);
 
 function rootDisk(disk: MachineDisk, bootable: boolean): string[] {
   const name = volumeSerial(disk.volumeId);
   // bootindex 0 belongs to -kernel. Without one, a second disk, an empty one, left the guest silent in its firmware.
   const boot = bootable ? ",bootindex=1" : "";
-  return [
-    ...blockdevs(disk),
-    "-device",
-    `nvme,id=${deviceName(disk.volumeId)},drive=${name},serial=${name},addr=4.0${boot}`,
-  ];
+  return ["-device", `nvme,id=${deviceName(disk.volumeId)},drive=${name},serial=${name},addr=4.0${boot}`];
 }
 
 function dataDisk(disk: MachineDisk, port: number, model: DataDiskModel): string[] {
   const device = dataDevice(disk, port, model);
   return [
-    ...blockdevs(disk),
     "-device",
     Object.entries(device)
       .map(([key, value]) => (key === "driver" ? value : `${key}=${value}`))

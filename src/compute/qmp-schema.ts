@@ -49,6 +49,7 @@ type None = Record<string, never>;
 /** Command -> [arguments, result]. */
 export interface QmpCommands {
   qmp_capabilities: [None, None];
+  "object-add": [{ readonly "qom-type": string; readonly id: string; readonly [property: string]: unknown }, None];
   "query-status": [None, { readonly status: RunState; readonly running: boolean }];
   "query-uuid": [None, { readonly UUID: string }];
   "query-name": [None, { readonly name?: string }];

@@ -11,6 +11,8 @@ export interface SpawnRequest {
   readonly argv: readonly string[];
   readonly cwd: string;
   readonly logFile: string;
+  /** Descriptors are the process's, not a thread's. */
+  readonly secret: number | null;
   readonly env: NodeJS.ProcessEnv;
 }
 
@@ -22,11 +24,16 @@ export type SpawnReport = { readonly id: number } & (
 
 const report = (message: SpawnReport) => parentPort?.postMessage(message);
 
-parentPort?.on("message", ({ id, program, argv, cwd, logFile, env }: SpawnRequest) => {
+parentPort?.on("message", ({ id, program, argv, cwd, logFile, secret, env }: SpawnRequest) => {
   try {
     const log = openSync(logFile, "a", 0o600);
     try {
-      const child = spawn(program, argv, { cwd, env, detached: true, stdio: ["ignore", log, log] });
+      const child = spawn(program, argv, {
+        cwd,
+        env,
+        detached: true,
+        stdio: ["ignore", log, log, ...(secret === null ? [] : [secret])],
+      });
       child.once("spawn", () => report({ id, kind: "started", pid: child.pid ?? 0 }));
       child.once("error", (error) => report({ id, kind: "failed", reason: chain(error) }));
       child.once("exit", (code, signal) => report({ id, kind: "ended", code, signal }));

@@ -4,6 +4,7 @@
 // place of the fleecing file, so that an allocation depth means the same in both cases and there is one way of reading.
 // The overlay's lock keeps a machine from starting meanwhile, and a capture from starting over a running machine.
 import { rm } from "node:fs/promises";
+import { getPriority, setPriority } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { chain } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
@@ -11,6 +12,7 @@ import type { MachineDisk } from "../model/disk.ts";
 import { volumeNodes, volumeSerial } from "./block-nodes.ts";
 import { spawnDetached } from "./detached-process.ts";
 import { bitmapName, reconcileBitmaps } from "./dirty-bitmaps.ts";
+import { type DiskKey, type DiskKeySource, noDiskKey, secretObject, withSecretFile } from "./disk-key.ts";
 import { captureFile, fleeceFile, type InstanceDirectory, instanceDirectory } from "./instance-directory.ts";
 import {
   ALLOCATION_DEPTH,
@@ -35,6 +37,7 @@ import type { QmpBitmap, TransactionAction } from "./qmp-schema.ts";
 /** Up in 11 ms; it waits 10 s for a block server that is away. */
 const START_LIMIT_MS = 20_000;
 const END_LIMIT_MS = 10_000;
+const NICE = 10;
 
 export interface StoppedCaptureRequest extends Omit<CaptureRequest, "volumeId"> {
   readonly disk: MachineDisk;
@@ -49,13 +52,16 @@ export interface StoppedCaptureRequest extends Omit<CaptureRequest, "volumeId"> 
 export async function captureStopped(
   path: string,
   requests: readonly StoppedCaptureRequest[],
-  { log }: { readonly log: Log },
+  { log, diskKey = noDiskKey }: { readonly log: Log; readonly diskKey?: DiskKeySource },
 ): Promise<MachineCapture> {
   const directory = instanceDirectory(path);
   const daemon = await findProgram(QEMU_STORAGE_DAEMON);
   await endStoppedCapture(directory);
   try {
-    const volumes = await Promise.all(requests.map((request) => prepare(directory, request)));
+    const key = await diskKey();
+    const prepared = await Promise.all(requests.map((request) => prepare(directory, request, key)));
+    const volumes = prepared.map(({ capture }) => capture);
+    const encrypted = new Set(prepared.filter((one) => one.encrypted).map(({ capture }) => capture.volumeId));
     const argv = requests.flatMap(({ disk, snapshotId }) => {
       const top = {
         driver: "file",
@@ -70,11 +76,10 @@ export async function captureStopped(
         backing: volumeSerial(disk.volumeId),
         "read-only": true,
       };
-      return [...volumeNodes(disk, { readOnly: true }), top, seen].flatMap((node) => [
-        "--blockdev",
-        JSON.stringify(node),
-      ]);
+      const nodes = volumeNodes(disk, { readOnly: true, encrypted: encrypted.has(disk.volumeId) });
+      return [...nodes, top, seen].flatMap((node) => ["--blockdev", JSON.stringify(node)]);
     });
+    if (encrypted.size > 0) argv.unshift("--object", secretObject);
     argv.push(
       "--nbd-server",
       JSON.stringify({ addr: { type: "unix", path: directory.storageDaemon }, "max-connections": 0 }),
@@ -82,13 +87,25 @@ export async function captureStopped(
     for (const volume of volumes) argv.push("--export", JSON.stringify(exportOf(volume)));
     argv.push("--pidfile", directory.storageDaemonPid);
     await rm(directory.storageDaemonLog, { force: true });
-    const child = await spawnDetached([daemon, ...argv], directory.path, directory.storageDaemonLog);
+    const child = await withSecretFile(encrypted.size === 0 ? null : key, undefined, (secret) =>
+      spawnDetached([daemon, ...argv], directory.path, directory.storageDaemonLog, secret),
+    );
+    yieldToOthers(child.pid);
     await untilServing(directory, () => child.exit() !== null);
-    return handle(directory, volumes, requests, log);
+    return handle(directory, volumes, requests, { log, key });
   } catch (cause) {
     await endStoppedCapture(directory);
     for (const { snapshotId } of requests) await rm(fleeceFile(directory, snapshotId), { force: true });
     throw new Error(`capture ${requests.map(({ disk }) => disk.volumeId).join(", ")}, stopped`, { cause });
+  }
+}
+
+/** As storage's own threads: whoever calls, and what guests do, comes first. */
+function yieldToOthers(pid: number): void {
+  try {
+    setPriority(pid, Math.max(NICE, getPriority(pid)));
+  } catch {
+    // It has ended already: whoever waits for it says why.
   }
 }
 
@@ -106,16 +123,22 @@ export async function endStoppedCapture(directory: InstanceDirectory): Promise<v
   await rm(directory.storageDaemonPid, { force: true });
 }
 
-async function prepare(directory: InstanceDirectory, request: StoppedCaptureRequest): Promise<VolumeCapture> {
+async function prepare(
+  directory: InstanceDirectory,
+  request: StoppedCaptureRequest,
+  key: DiskKey | null,
+): Promise<{ readonly capture: VolumeCapture; readonly encrypted: boolean }> {
   const { disk, snapshotId, lastSnapshotId, launchSnapshotId } = request;
-  await ensureOverlay(disk);
-  const plan = reconcileBitmaps(volumeSerial(disk.volumeId), await overlayBitmaps(disk.overlayPath), lastSnapshotId);
-  for (const action of plan.actions) await changeBitmap(disk.overlayPath, action);
+  const { encrypted } = await ensureOverlay(disk, key);
+  const overlay = { path: disk.overlayPath, key };
+  const plan = reconcileBitmaps(volumeSerial(disk.volumeId), await overlayBitmaps(overlay), lastSnapshotId);
+  for (const action of plan.actions) await changeBitmap(overlay, action);
   const file = fleeceFile(directory, snapshotId);
   await rm(file, { force: true });
   await rm(captureFile(directory, snapshotId), { force: true });
+  // Opened for reading: nothing is ever written to it.
   await createQcow2(file, disk.bytes);
-  return {
+  const capture: VolumeCapture = {
     volumeId: disk.volumeId,
     snapshotId,
     bytes: disk.bytes,
@@ -127,6 +150,7 @@ async function prepare(directory: InstanceDirectory, request: StoppedCaptureRequ
       changed: plan.base === null ? ALLOCATION_DEPTH : changedSinceBitmap(plan.base),
     },
   };
+  return { capture, encrypted };
 }
 
 function exportOf({ volumeId, snapshotId, base, source }: VolumeCapture): Record<string, unknown> {
@@ -161,7 +185,7 @@ function handle(
   directory: InstanceDirectory,
   volumes: readonly VolumeCapture[],
   requests: readonly StoppedCaptureRequest[],
-  log: Log,
+  { log, key }: { readonly log: Log; readonly key: DiskKey | null },
 ): MachineCapture {
   const outcomes = new Map<VolumeCapture, boolean>();
   return captureHandle(volumes, false, async (volume, ok) => {
@@ -172,7 +196,7 @@ function handle(
       await rm(fleeceFile(directory, one.snapshotId), { force: true });
       const disk = requests[n]?.disk;
       if (!disk || outcomes.get(one) !== true) continue; // the old bitmap is as it was
-      await beginRecording(disk.overlayPath, one).catch((error) => {
+      await beginRecording({ path: disk.overlayPath, key }, one).catch((error) => {
         // Without it the next capture reads all that is allocated: slower, as right.
         log.warn({ volumeId: one.volumeId, error: chain(error) }, "could not add a dirty bitmap to a stopped volume");
       });
@@ -180,18 +204,24 @@ function handle(
   });
 }
 
-async function beginRecording(overlay: string, { snapshotId, base, source }: VolumeCapture): Promise<void> {
-  await qemuImg(["bitmap", "--add", "-g", "65536", "-f", "qcow2", overlay, bitmapName(snapshotId)]);
+/** A closed overlay, and what opens it. */
+interface Overlay {
+  readonly path: string;
+  readonly key: DiskKey | null;
+}
+
+async function beginRecording(overlay: Overlay, { snapshotId, base, source }: VolumeCapture): Promise<void> {
+  await qemuImg(["bitmap", "--add", "-g", "65536"], overlay, [bitmapName(snapshotId)]);
   if (base !== null && source.changed !== ALLOCATION_DEPTH) {
-    await qemuImg(["bitmap", "--remove", "-f", "qcow2", overlay, bitmapName(base)]);
+    await qemuImg(["bitmap", "--remove"], overlay, [bitmapName(base)]);
   }
 }
 
 /** The bitmaps that a closed overlay holds, as QMP would tell them. */
-async function overlayBitmaps(overlay: string): Promise<QmpBitmap[]> {
+async function overlayBitmaps(overlay: Overlay): Promise<QmpBitmap[]> {
   const info: {
     "format-specific"?: { data?: { bitmaps?: { name: string; granularity: number; flags: string[] }[] } };
-  } = JSON.parse(await qemuImg(["info", "--output=json", "-f", "qcow2", overlay]));
+  } = JSON.parse(await qemuImg(["info", "--output=json"], overlay));
   return (info["format-specific"]?.data?.bitmaps ?? []).map(({ name, granularity, flags }) => ({
     name,
     granularity,
@@ -205,19 +235,12 @@ async function overlayBitmaps(overlay: string): Promise<QmpBitmap[]> {
 }
 
 /** What a transaction does in a running QEMU, done to a closed overlay. */
-async function changeBitmap(overlay: string, { type, data }: TransactionAction): Promise<void> {
+async function changeBitmap(overlay: Overlay, { type, data }: TransactionAction): Promise<void> {
   if (type === "block-dirty-bitmap-merge") {
     const sources = Array.isArray(data.bitmaps) ? data.bitmaps.map(String) : [];
-    await qemuImg([
-      "bitmap",
-      ...sources.flatMap((name) => ["--merge", name]),
-      "-f",
-      "qcow2",
-      overlay,
-      String(data.target),
-    ]);
+    await qemuImg(["bitmap", ...sources.flatMap((name) => ["--merge", name])], overlay, [String(data.target)]);
     return;
   }
   const verb = type.slice("block-dirty-bitmap-".length);
-  await qemuImg(["bitmap", `--${verb}`, "-f", "qcow2", overlay, String(data.name)]);
+  await qemuImg(["bitmap", `--${verb}`], overlay, [String(data.name)]);
 }

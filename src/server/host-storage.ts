@@ -11,6 +11,7 @@ export function hostStorage(store: SnapshotStore, blocks: BlockServer): HostStor
       const made = await store.describe(id);
       return made ?? store.copy(id, from);
     },
+    diskSecret: (owner) => store.diskSecret(owner),
     has: (id) => store.has(id),
     async list() {
       const ids: SnapshotId[] = [];

@@ -1,5 +1,14 @@
 // Ids and ciphers of a dedupe domain (FORMAT.md §2, §3, §8). A plain domain hashes and does not encrypt.
-import { createCipheriv, createDecipheriv, createHash, createHmac, hash, hkdfSync, randomBytes } from "node:crypto";
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHash,
+  createHmac,
+  createSecretKey,
+  hash,
+  hkdfSync,
+  randomBytes,
+} from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { systemCode } from "../base/errors.ts";
@@ -18,6 +27,8 @@ export interface Domain {
   blobId(bytes: Buffer): Buffer;
   /** `null`: this domain's packs are plain. */
   cipher(packName: string): FrameCipher | null;
+  /** For what the owner's guests write to disk files outside of the store: 64 hex digits; `null` in a plain domain. */
+  readonly diskSecret: string | null;
   /** Keys for a draft's data and for the checksums in its log; `null` in a plain domain. */
   draftKeys(salt: Uint8Array): DraftKeys | null;
 }
@@ -39,6 +50,7 @@ const plainDomain: Domain = {
   idOf: (sum) => sum,
   blobId: (bytes) => hash("sha256", bytes, "buffer"),
   cipher: () => null,
+  diskSecret: null,
   draftKeys: () => null,
 };
 
@@ -68,13 +80,15 @@ function encryptedDomain(id: string, key: Uint8Array): Domain {
     idOf,
     blobId: (bytes) => idOf(hash("sha256", bytes, "buffer")),
     cipher: (packName) => frameCipher(key, packName),
+    diskSecret: Buffer.from(derive(Buffer.from(id, "hex"), "ingot disks")).toString("hex"),
     draftKeys: (salt) => ({ data: derive(salt, "ingot draft"), sums: derive(salt, "ingot draft sums") }),
   };
 }
 
 function frameCipher(domainKey: Uint8Array, packName: string): FrameCipher {
   const name = Buffer.from(packName, "hex");
-  const key = Buffer.from(hkdfSync("sha256", domainKey, name, "ingot pack", 32));
+  // As an object: half the cost of a frame, which raw bytes would be made into each time (10 µs against 23).
+  const key = createSecretKey(Buffer.from(hkdfSync("sha256", domainKey, name, "ingot pack", 32)));
   const nonce = (offset: number): Buffer => {
     const bytes = Buffer.alloc(12);
     bytes.writeBigUInt64LE(BigInt(offset), 4);

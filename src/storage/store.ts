@@ -665,6 +665,11 @@ export class SnapshotStore {
     this.#lock.release();
   }
 
+  /** What an owner's disk files outside of the store are encrypted with, as text; `null` where the store is plain. */
+  async diskSecret(owner: ContentOwner): Promise<string | null> {
+    return (await this.#domainOf(owner)).diskSecret;
+  }
+
   /** An owner's domain; its key is made when there is none yet. */
   async #domainOf(owner: ContentOwner): Promise<Domain> {
     if (this.#key === null) return this.#domains.get(null);

@@ -107,7 +107,7 @@ test("captures of a running guest, of a stopped one and after its death are exac
   skip: skipGuests,
   timeout: 300_000,
 }, async (t) => {
-  const world = await startWorld(t);
+  const world = await startWorld(t, { encrypted: true });
   const launch = newId("snapshot");
   const copies = new Copies(launch);
   const root = world.rootDisk();
@@ -214,7 +214,7 @@ test("captures of a running guest, of a stopped one and after its death are exac
   await t.test("one whose server died is read on by the next server", async () => {
     const { truth } = await beginAt();
     machine.release();
-    machine = (await adoptMachine(spec.directory, { log: silentLog }))!;
+    machine = (await adoptMachine(spec.directory, { log: silentLog, diskKey: world.diskKey }))!;
     const found = (await machine.unfinishedCapture())!;
     assert.equal(found.volumes.length, 2);
     await readAndCheck(found, truth);
@@ -227,7 +227,7 @@ test("captures of a running guest, of a stopped one and after its death are exac
   await t.test("one whose server died and that is given up costs the next nothing", async () => {
     await beginAt();
     machine.release();
-    machine = (await adoptMachine(spec.directory, { log: silentLog }))!;
+    machine = (await adoptMachine(spec.directory, { log: silentLog, diskKey: world.diskKey }))!;
     await (await machine.unfinishedCapture())!.abort();
     const { capture, truth } = await beginAt();
     assert.deepEqual(
@@ -243,7 +243,7 @@ test("captures of a running guest, of a stopped one and after its death are exac
     captureStopped(
       spec.directory,
       requests().map((request, n) => ({ ...request, disk: disks[n]! })),
-      { log: silentLog },
+      { log: silentLog, diskKey: world.diskKey },
     );
 
   await t.test("stopped: the same reader, from the bitmap that QEMU stored", async () => {

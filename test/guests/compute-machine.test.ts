@@ -299,7 +299,7 @@ test("what can't start says why, and leaves nothing running", options, async (t)
 });
 
 test("as another user, with a network card, under UEFI: it boots all the same", options, async (t) => {
-  const world = await startWorld(t);
+  const world = await startWorld(t, { encrypted: true });
   if (process.getuid?.() !== 0) return t.skip("only root can give QEMU another user");
   execFileSync("chmod", ["755", world.directory]);
   execFileSync("chmod", ["666", world.base.socket]);

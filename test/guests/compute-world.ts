@@ -8,6 +8,7 @@ import type { TestContext } from "node:test";
 import { chain } from "../../src/base/errors.ts";
 import { newId } from "../../src/base/ids.ts";
 import { silentLog } from "../../src/base/log.ts";
+import { type DiskKeySource, diskKeys, noDiskKey } from "../../src/compute/disk-key.ts";
 import { launchMachine } from "../../src/compute/launch-machine.ts";
 import type { Machine, MachineState } from "../../src/compute/machine.ts";
 import { instanceUuid, type MachineSpec } from "../../src/compute/machine-spec.ts";
@@ -29,6 +30,8 @@ export interface World {
   readonly directory: string;
   /** The guest's root disk, served by `qemu-nbd` as our block server serves a snapshot. */
   readonly base: BlockExport;
+  /** What `launch` gives; for `adoptMachine` and `captureStopped`. */
+  readonly diskKey: DiskKeySource;
   rootDisk(): MachineDisk;
   /** An empty volume of 32 MiB. */
   emptyDisk(deviceName?: string): MachineDisk;
@@ -43,7 +46,8 @@ export interface World {
   atEnd(action: () => unknown): void;
 }
 
-export async function startWorld(t: TestContext): Promise<World> {
+/** @param encrypted  with overlays as a server makes them; else plain ones, which tests can look into */
+export async function startWorld(t: TestContext, { encrypted = false } = {}): Promise<World> {
   const directory = mkdtempSync(join(tmpdir(), "ingot-compute-"));
   const atEnd: (() => unknown)[] = [];
   t.after(async () => {
@@ -64,6 +68,7 @@ export async function startWorld(t: TestContext): Promise<World> {
   const world: World = {
     directory,
     base,
+    diskKey: encrypted ? diskKeys(async () => "a".repeat(64))("owner") : noDiskKey,
     rootDisk() {
       const volumeId = newId("volume");
       return {
@@ -104,7 +109,7 @@ export async function startWorld(t: TestContext): Promise<World> {
       };
     },
     async launch(spec) {
-      const machine = await launchMachine(spec, { log: silentLog });
+      const machine = await launchMachine(spec, { log: silentLog, diskKey: world.diskKey });
       atEnd.push(async () => {
         signalProcess(machine.process, "SIGKILL");
         await waitForEnd(machine.process, 10_000);

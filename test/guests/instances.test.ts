@@ -2,7 +2,17 @@
 // here tells one story and asserts along it.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
@@ -155,7 +165,7 @@ async function world(t: TestContext) {
 }
 
 test("an image captured from a machine launches machines that have its change and an identity of their own", async (t) => {
-  const { ec2, group, launch, run, tryRun, imageAvailable, terminate } = await world(t);
+  const { platform, ec2, group, launch, run, tryRun, imageAvailable, terminate } = await world(t);
   const [source] = await launch({
     UserData: Buffer.from("#!/bin/sh\necho from-user-data > /etc/greeting\n").toString("base64"),
     MetadataOptions: { HttpTokens: "required", InstanceMetadataTags: "enabled" },
@@ -173,6 +183,17 @@ test("an image captured from a machine launches machines that have its change an
   );
   await run(source, "echo changed > /etc/marker && head -c 5000000 /dev/urandom > /root/blob && sync");
   const blob = await run(source, "sha256sum < /root/blob");
+
+  // What it writes is in nobody's reach who has the data directory and not the key.
+  const needle = `needle-${randomBytes(16).toString("hex")}`;
+  await run(source, `yes ${needle} | head -n 5000 > /root/needles && sync`);
+  const files = readdirSync(platform.dataDirectory, { recursive: true, withFileTypes: true });
+  const overlays = files.filter((file) => file.isFile() && file.name.endsWith(".qcow2"));
+  assert.equal(overlays.length, 1);
+  for (const file of files) {
+    if (!file.isFile()) continue;
+    assert.equal(readFileSync(join(file.parentPath, file.name)).includes(needle), false, file.name);
+  }
 
   const made = await ec2.send(
     new CreateImageCommand({ InstanceId: source.InstanceId, Name: "captured", NoReboot: true }),
