@@ -75,7 +75,8 @@ const blobs = new BlobReader({
   packs: home.packs("sync"),
   codec,
   domains,
-  cache: new FrameCache(8 * MIB),
+  // What an incremental capture reads again lies next to what has changed; a restore goes through a disk once.
+  cache: new FrameCache(2 * MIB),
 });
 const pages = new PageCache(16 * 1024);
 const decoder = new FrameDecoder(codec);

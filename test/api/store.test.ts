@@ -1,10 +1,16 @@
 // The block store's own door: what it holds, and its upkeep, for the operator alone; and nothing readable on the disk.
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
-import { readdir, readFile } from "node:fs/promises";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { CompleteSnapshotCommand, PutSnapshotBlockCommand, StartSnapshotCommand } from "@aws-sdk/client-ebs";
+import {
+  CompleteSnapshotCommand,
+  GetSnapshotBlockCommand,
+  ListSnapshotBlocksCommand,
+  PutSnapshotBlockCommand,
+  StartSnapshotCommand,
+} from "@aws-sdk/client-ebs";
 import { DeleteSnapshotCommand, DescribeSnapshotsCommand, RegisterImageCommand } from "@aws-sdk/client-ec2";
 import { CreateAccessKeyCommand, CreateUserCommand } from "@aws-sdk/client-iam";
 import { ingotClient } from "../../src/cli/clients/ingot.ts";
@@ -112,6 +118,36 @@ test("the store's door", async (t) => {
     assert.deepEqual([scrub.State, scrub.Damage, scrub.Faults], ["completed", [], []]);
     const rebuild = await ended((await ingot.send(RebuildStoreIndex$, {})).Task.TaskId);
     assert.ok((rebuild.Packs ?? 0) > 0 && (rebuild.Blobs ?? 0) > 0);
+  });
+
+  await t.test("a damaged block is an error to its reader, and a scrub names the image that has it", async () => {
+    const { ebs } = platform;
+    const packs = join(platform.dataDirectory, "store", "packs");
+    const flip = async () => {
+      for (const entry of await readdir(packs, { recursive: true, withFileTypes: true })) {
+        if (!entry.isFile()) continue;
+        const path = join(entry.parentPath, entry.name);
+        const bytes = await readFile(path);
+        bytes[bytes.length >> 1]! ^= 1;
+        await writeFile(path, bytes);
+      }
+    };
+    await flip();
+    const scrub = await ended((await ingot.send(ScrubStore$, { BytesPerSecond: 2 ** 30 })).Task.TaskId);
+    assert.equal(scrub.State, "completed");
+    assert.ok((scrub.Damage ?? []).length > 0);
+    assert.deepEqual([scrub.AffectedSnapshotIds, scrub.AffectedImageIds], [[two], [image]]);
+    const { Blocks = [] } = await ebs.send(new ListSnapshotBlocksCommand({ SnapshotId: two }));
+    const reads = await Promise.allSettled(
+      Blocks.map(({ BlockIndex, BlockToken }) =>
+        ebs.send(new GetSnapshotBlockCommand({ SnapshotId: two, BlockIndex, BlockToken })),
+      ),
+    );
+    const failed = reads.flatMap((read) => (read.status === "rejected" ? [read.reason.name] : []));
+    assert.ok(failed.length > 0 && failed.every((name) => name === "InternalServerException"), `${failed}`);
+    await flip();
+    const again = await ended((await ingot.send(ScrubStore$, { BytesPerSecond: 2 ** 30 })).Task.TaskId);
+    assert.deepEqual(again.Damage, []);
   });
 
   await t.test("who has no permission learns nothing; who asks wrongly hears why", async () => {

@@ -11,6 +11,17 @@ import { type TestContext, test } from "node:test";
 import { chain } from "../../src/base/errors.ts";
 import { newId, type SnapshotId } from "../../src/base/ids.ts";
 import { MIB } from "../../src/base/units.ts";
+import {
+  CMD,
+  ERRNO,
+  FLAG,
+  HANDSHAKE,
+  OPT,
+  OPTION_MAGIC,
+  REQUEST_BYTES,
+  REQUEST_MAGIC,
+  SIMPLE_REPLY_MAGIC,
+} from "../../src/storage/nbd.ts";
 import { NbdClient } from "../../src/storage/nbd-client.ts";
 import type { BlockServer, SnapshotStore } from "../../src/storage/store.ts";
 import { applyWrite, OWNER, temporaryStore, writeDisk } from "../support/storage-disk.ts";
@@ -79,6 +90,56 @@ test("a guest's writes go to its overlay; the export itself takes none", async (
   client.close();
   await assert.rejects(NbdClient.connect(at.socket, newId("snapshot"), []), unknownName);
   await assert.rejects(NbdClient.connect(at.socket, "../lock", []), unknownName);
+});
+
+test("writing, trimming and zeroing are refused one by one, and the connection reads on", async (t) => {
+  const { store, directory, server } = await serve(t);
+  const disk = someDisk();
+  const at = server.export(await capture(store, directory, disk), DISK);
+  const socket = connect(at.socket);
+  t.after(() => socket.destroy());
+  const replies = socket[Symbol.asyncIterator]();
+  let have = Buffer.alloc(0);
+  const take = async (bytes: number): Promise<Buffer> => {
+    while (have.length < bytes) have = Buffer.concat([have, (await replies.next()).value as Buffer]);
+    const taken = have.subarray(0, bytes);
+    have = have.subarray(bytes);
+    return taken;
+  };
+  // Fixed newstyle without padding, then the oldest way to choose an export: simple replies from then on.
+  await take(18);
+  const option = Buffer.alloc(20);
+  option.writeUInt32BE(HANDSHAKE.fixedNewstyle | HANDSHAKE.noZeroes, 0);
+  option.writeBigUInt64BE(OPTION_MAGIC, 4);
+  option.writeUInt32BE(OPT.exportName, 12);
+  option.writeUInt32BE(at.name.length, 16);
+  socket.write(Buffer.concat([option, Buffer.from(at.name)]));
+  const chosen = await take(10);
+  assert.equal(chosen.readBigUInt64BE(0), BigInt(DISK));
+  assert.equal(chosen.readUInt16BE(8) & (FLAG.readOnly | FLAG.canMultiConn), FLAG.readOnly | FLAG.canMultiConn);
+
+  const ask = async (command: number, length: number, payload = Buffer.alloc(0)): Promise<number> => {
+    const request = Buffer.alloc(REQUEST_BYTES);
+    request.writeUInt32BE(REQUEST_MAGIC, 0);
+    request.writeUInt16BE(command, 6);
+    request.writeBigUInt64BE(BigInt(command), 8);
+    request.writeBigUInt64BE(40960n, 16);
+    request.writeUInt32BE(length, 24);
+    socket.write(Buffer.concat([request, payload]));
+    const reply = await take(16);
+    assert.deepEqual([reply.readUInt32BE(0), reply.readBigUInt64BE(8)], [SIMPLE_REPLY_MAGIC, BigInt(command)]);
+    return reply.readUInt32BE(4);
+  };
+  for (const [command, payload] of [
+    [CMD.write, randomBytes(4096)],
+    [CMD.trim, undefined],
+    [CMD.writeZeroes, undefined],
+  ] as const) {
+    assert.equal(await ask(command, 4096, payload), ERRNO.eperm);
+    assert.equal(await ask(CMD.read, 4096), 0);
+    assert.ok((await take(4096)).equals(disk.subarray(40960, 40960 + 4096)));
+  }
+  assert.equal(await ask(CMD.flush, 0), 0);
 });
 
 test("QEMU waits while the block server is killed and started again", async (t) => {

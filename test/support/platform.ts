@@ -46,8 +46,8 @@ export interface Keys {
 }
 
 export interface PlatformOptions {
-  /** With the public image `ingot/tiny` in the catalogue. */
-  readonly image?: boolean;
+  /** With the public image `ingot/tiny` in the catalogue; "built": the server makes it by itself, at its start. */
+  readonly image?: boolean | "built";
   /** The first account's 12 digits; not together with `image`. */
   readonly account?: string;
   readonly region?: string;
@@ -123,7 +123,7 @@ export async function startPlatform(
   };
   let end = removeAll;
   t.after(() => end());
-  if (options.image) {
+  if (options.image === true) {
     assert.equal(options.account, undefined, "a platform with an image has the account of all of them");
     cpSync(await templateWithImage(), dataDirectory, { recursive: true });
   }

@@ -1,5 +1,8 @@
 # boto3 as scripts use it: clients with paginators and waiters, and the resource API. Prints nothing when all is well.
 #   images.py ENDPOINT ACCOUNT FRIEND
+import base64
+import hashlib
+import os
 import sys
 
 import boto3
@@ -99,6 +102,48 @@ volume.detach_from_instance(InstanceId=instance.id)
 wait(ec2.get_waiter("volume_available"), VolumeIds=[volume.id])
 volume.delete()
 wait(ec2.get_waiter("volume_deleted"), VolumeIds=[volume.id])
+
+# EBS direct: a child over a parent, block by block, listed and read back.
+ebs = client("ebs")
+
+
+def sha256(data):
+    return base64.b64encode(hashlib.sha256(data).digest()).decode()
+
+
+def upload(blocks, **more):
+    begun = ebs.start_snapshot(VolumeSize=1, Description="boto3", Tags=[{"Key": "by", "Value": "boto3"}], Timeout=10, **more)
+    size = begun["BlockSize"]
+    for index, data in blocks.items():
+        put = dict(SnapshotId=begun["SnapshotId"], BlockIndex=index, BlockData=data, DataLength=size)
+        ebs.put_snapshot_block(Checksum=sha256(data), ChecksumAlgorithm="SHA256", **put)
+    linear = sha256(b"".join(hashlib.sha256(blocks[index]).digest() for index in sorted(blocks)))
+    ebs.complete_snapshot(
+        SnapshotId=begun["SnapshotId"],
+        ChangedBlocksCount=len(blocks),
+        Checksum=linear,
+        ChecksumAlgorithm="SHA256",
+        ChecksumAggregationMethod="LINEAR",
+    )
+    wait(ec2.get_waiter("snapshot_completed"), SnapshotIds=[begun["SnapshotId"]])
+    return begun["SnapshotId"]
+
+
+parent_blocks = {index: os.urandom(512 * 1024) for index in (0, 3, 2047)}
+parent = upload(parent_blocks)
+child_blocks = {3: os.urandom(512 * 1024), 9: os.urandom(512 * 1024)}
+child = upload(child_blocks, ParentSnapshotId=parent)
+changed = ebs.list_changed_blocks(FirstSnapshotId=parent, SecondSnapshotId=child)["ChangedBlocks"]
+assert [each["BlockIndex"] for each in changed] == [3, 9]
+listed = ebs.list_snapshot_blocks(SnapshotId=child)["Blocks"]
+assert [each["BlockIndex"] for each in listed] == [0, 3, 9, 2047]
+for each in listed:
+    got = ebs.get_snapshot_block(SnapshotId=child, **each)
+    data = got["BlockData"].read()
+    assert data == {**parent_blocks, **child_blocks}[each["BlockIndex"]] and got["Checksum"] == sha256(data)
+refused("ResourceNotFoundException", ebs.list_snapshot_blocks, SnapshotId="snap-0123456789abcdef0")
+for each in (child, parent):
+    ec2.delete_snapshot(SnapshotId=each)
 
 west = client("ec2", "us-west-2")
 copy = west.copy_image(Name="boto3", SourceImageId=image.id, SourceRegion="us-east-1")["ImageId"]
