@@ -470,6 +470,7 @@ test("account: alias, summary, and what nobody has here", async (t) => {
   assert.deepEqual([SummaryMap.Users, SummaryMap.AccountAccessKeysPresent], [1, 1]);
   assert.deepEqual((await world.call(admin, "ListMFADevices", { UserName: "admin" })).MFADevices, []);
   await refused(world.call(admin, "GetLoginProfile", { UserName: "admin" }), "NoSuchEntity");
+  await refused(world.call(admin, "GetAccountPasswordPolicy", {}), "NoSuchEntity");
 });
 
 test("authorization details hold every document", async (t) => {

@@ -19,6 +19,18 @@ import { ownParameters } from "./named-parameter.ts";
 import { parseTags, requestTagKeys } from "./tags.ts";
 
 /**
+ * The name in an ARN. Parameters are made where the call is: an ARN of elsewhere must not become one of the same name here.
+ * @throws ApiError `ValidationException`
+ */
+function ownName(ctx: RequestContext, arn: string): string {
+  const { accountId, region, names } = parseReference(arn);
+  if (accountId !== ctx.caller.accountId || region !== ctx.region) {
+    throw invalid(`The parameter ${arn} belongs to another account or Region.`);
+  }
+  return names[0] ?? "";
+}
+
+/**
  * Makes a parameter, or a new version of one. What an overwriting call does not say stays as it was.
  *
  * Gaps, on purpose: SecureString (there is no KMS), parameter policies, `aws:ssm:integration`. An image is checked before
@@ -31,7 +43,7 @@ export const putParameter = operation({
   async resolve(ctx: RequestContext, input: PutParameterRequest) {
     const text = input.Name ?? "";
     // A name that is none is refused by the name it has; only an ARN is taken apart.
-    const name = text.startsWith("arn:") ? (parseReference(text).names[0] ?? "") : text;
+    const name = text.startsWith("arn:") ? ownName(ctx, text) : text;
     const tags = parseTags(input.Tags);
     const resource = parameterArn(ctx.region, ctx.caller.accountId, name);
     const before = await findParameter(ctx.database.read, ownParameters(ctx), name);

@@ -9,13 +9,15 @@ import {
   type ModifyInstanceMetadataOptionsRequest,
   type ModifyInstanceMetadataOptionsResult,
 } from "@aws-sdk/client-ec2";
+import { ApiError } from "../../../base/api-error.ts";
 import { changeInstance, type InstanceChange } from "../../../model/instance.ts";
 import { changeSetting } from "../../../model/settings.ts";
 import type { RequestContext } from "../../context.ts";
 import { onAnything, operation } from "../../operation.ts";
 import { ownerOf } from "../owner.ts";
-import { type MetadataRequest, parseMetadataRequest } from "./launch-request.ts";
-import { metadataDefaults } from "./metadata-defaults.ts";
+import { oneOf } from "../parameters.ts";
+import { parseMetadataRequest } from "./launch-request.ts";
+import { type MetadataDefaults, metadataDefaults } from "./metadata-defaults.ts";
 import { namedInstance } from "./named-instance.ts";
 import { metadataOptions } from "./shape.ts";
 
@@ -25,6 +27,15 @@ export const modifyInstanceMetadataOptions = operation({
   access: "write",
   async resolve(ctx: RequestContext, input: ModifyInstanceMetadataOptionsRequest) {
     const wanted = parseMetadataRequest(input);
+    if (wanted.httpTokens === "optional") {
+      const { tokensEnforced } = await metadataDefaults(ctx.database.read, ownerOf(ctx));
+      if (tokensEnforced === "enabled") {
+        throw new ApiError(
+          "UnsupportedOperation",
+          "You can't set httpTokens to 'optional' because httpTokensEnforced is enabled for this account.",
+        );
+      }
+    }
     return { ...(await namedInstance(ctx, "ec2:ModifyInstanceMetadataOptions", input.InstanceId)), wanted };
   },
   async run(ctx, _input, { instance, wanted }, grant): Promise<ModifyInstanceMetadataOptionsResult> {
@@ -55,6 +66,7 @@ export const getInstanceMetadataDefaults = operation({
         HttpEndpoint: defaults.httpEndpoint,
         HttpPutResponseHopLimit: defaults.httpHopLimit,
         InstanceMetadataTags: defaults.metadataTags,
+        HttpTokensEnforced: defaults.tokensEnforced,
         ManagedBy: "account",
       },
     };
@@ -74,17 +86,19 @@ export const modifyInstanceMetadataDefaults = operation({
       InstanceMetadataTags: given(input.InstanceMetadataTags),
       HttpPutResponseHopLimit: input.HttpPutResponseHopLimit === -1 ? undefined : input.HttpPutResponseHopLimit,
     });
-    return { wanted, ...onAnything("ec2:ModifyInstanceMetadataDefaults") };
+    const enforced = oneOf(given(input.HttpTokensEnforced), ["enabled", "disabled"], "httpTokensEnforced");
+    return { wanted, enforced, ...onAnything("ec2:ModifyInstanceMetadataDefaults") };
   },
-  async run(ctx, input, { wanted }, grant): Promise<ModifyInstanceMetadataDefaultsResult> {
+  async run(ctx, input, { wanted, enforced }, grant): Promise<ModifyInstanceMetadataDefaultsResult> {
     const owner = ownerOf(ctx);
     await ctx.database.transaction(async (tx) => {
       const before = await metadataDefaults(tx, owner);
-      const after: MetadataRequest = {
+      const after: MetadataDefaults = {
         httpTokens: input.HttpTokens === undefined ? before.httpTokens : wanted.httpTokens,
         httpEndpoint: input.HttpEndpoint === undefined ? before.httpEndpoint : wanted.httpEndpoint,
         httpHopLimit: input.HttpPutResponseHopLimit === undefined ? before.httpHopLimit : wanted.httpHopLimit,
         metadataTags: input.InstanceMetadataTags === undefined ? before.metadataTags : wanted.metadataTags,
+        tokensEnforced: input.HttpTokensEnforced === undefined ? before.tokensEnforced : enforced,
       };
       await changeSetting(grant, tx, owner, "instance-metadata-defaults", JSON.stringify(after));
     });
