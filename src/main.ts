@@ -35,6 +35,7 @@ import { hasFirstImage, makeFirstImage } from "./server/first-image.ts";
 import { hostControl } from "./server/host-control.ts";
 import { hostNetwork } from "./server/host-network.ts";
 import { hostStorage } from "./server/host-storage.ts";
+import { transferObjects, transferStorage } from "./server/host-transfers.ts";
 import { type IncomingCall, listen } from "./server/http.ts";
 import { metadataSource } from "./server/metadata-source.ts";
 import { createPipeline } from "./server/pipeline.ts";
@@ -42,6 +43,7 @@ import { bucketLetsTrailIn } from "./server/trail-buckets.ts";
 import { version1Events } from "./server/version-1-events.ts";
 import { takeOwnerLock } from "./storage/owner-lock.ts";
 import { openStore } from "./storage/store.ts";
+import { startTransfers } from "./transfers/transfers.ts";
 
 export interface RunningServer {
   readonly url: string;
@@ -215,6 +217,15 @@ async function open(
   });
   opened.push(() => host.close());
   await host.start();
+  const transfers = await startTransfers({
+    database,
+    objects: transferObjects(objects),
+    storage: transferStorage(store, blocks, directory.transfers),
+    clock,
+    log,
+    directory: directory.transfers,
+  });
+  opened.push(() => transfers.stop());
 
   const calls = new CallsUnderWay();
   const pipeline = createPipeline({
@@ -227,6 +238,7 @@ async function open(
     detections,
     snapshots: store,
     objects,
+    transfers,
     host: hostControl(host, { directory: directory.path, memoryMib: config.memoryMib, calls, log }),
     pages: pageTokens(await sharedKey(database, "page-token-key")),
   });

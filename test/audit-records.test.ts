@@ -74,6 +74,7 @@ const isName = (service: string, name: string): boolean =>
   (service === "s3" && /^(Host|[a-z][a-zA-Z0-9-]*|[A-Z][A-Za-z0-9]+)$/.test(name));
 
 const GOLDEN = new URL("golden/audit-records.txt", import.meta.url);
+const HOW_TO_WRITE = "not as in test/golden/audit-records.txt: the head of this file says how to write it anew";
 const golden = new Map(
   (process.env.INGOT_WRITE_GOLDEN === "1" ? "" : readFileSync(GOLDEN, "utf8"))
     .split("\n")
@@ -138,7 +139,7 @@ for (const [service, operations] of Object.entries(OPERATIONS)) {
       const kind = operation.access === "read" ? "read" : "write";
       const shown = `${kind} ${shape(requestParameters) || "null"} ${shape(responseElements) || "null"}`;
       shapes.push(`${service}:${name} ${shown}`);
-      if (golden.size > 0) assert.equal(shown, golden.get(`${service}:${name}`));
+      if (golden.size > 0) assert.equal(shown, golden.get(`${service}:${name}`), HOW_TO_WRITE);
       // Whoever's resource it was sees nothing of the caller's request but that resource's name.
       assert.ok(!events[1]?.body.includes(PLAIN));
     });

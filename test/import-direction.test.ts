@@ -10,7 +10,7 @@ const ROWS = [
   ["protocol"],
   ["database"],
   ["model"],
-  ["storage", "objects", "compute", "network", "identity", "audit", "metadata", "image-builder"],
+  ["storage", "objects", "compute", "network", "identity", "audit", "metadata", "image-builder", "transfers"],
   ["services"],
   ["server"],
   // The command line is a client; of the server it knows where its data directory is and what lies at its top.

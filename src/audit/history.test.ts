@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { GetSnapshotBlock$ } from "@aws-sdk/client-ebs";
+import { GetSnapshotBlock$, PutSnapshotBlock$ } from "@aws-sdk/client-ebs";
 import {
   CopyImage$,
   DeregisterImage$,
   DescribeImages$,
+  EnableImageDeprecation$,
   ModifyImageAttribute$,
   RegisterImage$,
   RunInstances$,
@@ -53,6 +54,8 @@ test("a life reads as sentences, oldest first", async (t) => {
   for (let n = 0; n < 3; n++) {
     await call(GetSnapshotBlock$, { SnapshotId: SNAPSHOT, BlockIndex: n, BlockToken: "t" }, {}, { service: "ebs" });
   }
+  await call(EnableImageDeprecation$, { ImageId: IMAGE, DeprecateAt: new Date("2027-01-02T03:04:00Z") }, {});
+  await call(PutSnapshotBlock$, { SnapshotId: SNAPSHOT, BlockIndex: 0 }, {}, { service: "ebs" });
   await call(
     DeregisterImage$,
     { ImageId: IMAGE },
@@ -70,6 +73,7 @@ test("a life reads as sentences, oldest first", async (t) => {
       "builder/i-0123456789abcdef0 launched an instance of it: i-0123456789abcdef0",
       "alice copied it to ami-11111111111111111",
       `alice read blocks of ${SNAPSHOT}`,
+      "alice had it deprecated from 2027-01-02T03:04Z on",
       "alice deregistered it (Client.UnauthorizedOperation)",
       "alice deregistered it",
     ],

@@ -24,9 +24,9 @@ export interface HistoryEntry {
 /** Reads that move an image's content; other reads are no part of its life. */
 const CONTENT_READS = new Set(["ListSnapshotBlocks", "ListChangedBlocks", "GetSnapshotBlock"]);
 
-/** Whether an event is told. */
+/** Whether an event is told. Blocks that are written one by one are not: the snapshot's beginning and end are. */
 export const isTold = (event: Pick<FoundEvent, "readOnly" | "eventName">): boolean =>
-  !event.readOnly || CONTENT_READS.has(event.eventName);
+  event.readOnly ? CONTENT_READS.has(event.eventName) : event.eventName !== "PutSnapshotBlock";
 
 /**
  * Entries in the order of time. What one caller did again and again (a snapshot's blocks, read one by one) is one entry.
@@ -99,6 +99,9 @@ class Part {
     }
     return new Part(value);
   }
+  isThere(): boolean {
+    return this.#value !== undefined && this.#value !== null;
+  }
   text(...path: readonly string[]): string | undefined {
     const value = this.in(...path).#value;
     return value === undefined || value === null || typeof value === "object" ? undefined : String(value);
@@ -124,7 +127,10 @@ const SNAPSHOT = /^snap-[0-9a-f]+$/;
 const INSTANCE = /^i-[0-9a-f]+$/;
 
 function did(imageId: string, eventName: string, record: Part): string {
-  const asked = record.in("requestParameters");
+  const given = record.in("requestParameters");
+  // EC2's newer actions have all of it in one member, with the names of the API.
+  const wrapped = given.in(`${eventName}Request`);
+  const asked = wrapped.isThere() ? wrapped : given;
   const answered = record.in("responseElements");
   switch (eventName) {
     case "CreateImage":
@@ -180,7 +186,7 @@ function did(imageId: string, eventName: string, record: Part): string {
       return eventName === "CreateTags" ? `tagged ${of}: ${tags.join(", ")}` : `untagged ${of}: ${tags.join(", ")}`;
     }
     case "CreateStoreImageTask":
-      return `stored it in the bucket ${asked.in("createStoreImageTaskRequest").text("bucket") ?? asked.texts(/./).find((text) => !text.startsWith("ami-")) ?? "?"}`;
+      return `stored it in the bucket ${asked.text("Bucket") ?? asked.text("bucket") ?? "?"}`;
     case "ExportImage":
       return `exported it to the bucket ${asked.text("s3ExportLocation", "s3Bucket") ?? "?"}`;
     case "RestoreImageFromRecycleBin":
@@ -189,6 +195,10 @@ function did(imageId: string, eventName: string, record: Part): string {
       return `copied its snapshot ${asked.text("sourceSnapshotId") ?? "?"}`;
     case "CreateVolume":
       return `made the volume ${answered.text("volumeId") ?? "?"} of its snapshot ${asked.text("snapshotId") ?? "?"}`;
+    case "StartSnapshot":
+      return `began its snapshot ${answered.text("snapshotId") ?? "?"}`;
+    case "CompleteSnapshot":
+      return `finished its snapshot ${asked.text("snapshotId") ?? "?"}`;
     case "DeleteSnapshot":
       return `deleted its snapshot ${asked.text("snapshotId") ?? "?"}`;
     case "ListSnapshotBlocks":
@@ -206,7 +216,7 @@ const named = (asked: Part): string => {
 };
 
 function when(asked: Part): string {
-  const given = asked.text("deprecateAt");
+  const given = asked.text("DeprecateAt") ?? asked.text("deprecateAt");
   const at = given === undefined ? undefined : new Date(/^\d+$/.test(given) ? Number(given) : given);
   if (at === undefined || Number.isNaN(at.getTime())) return given ?? "then";
   return `${at.toISOString().slice(0, 16)}Z`;

@@ -25,6 +25,8 @@ const PREFIX = {
   imageUsageReport: "amiur",
   launchTemplate: "lt",
   exportImageTask: "export-ami",
+  storeImageTask: "store-ami",
+  restoreImageTask: "restore-ami",
 } as const;
 export type IdKind = keyof typeof PREFIX;
 

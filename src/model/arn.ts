@@ -16,6 +16,9 @@ export type OwnedResourceType =
   | "vpc"
   | "network-interface"
   | "image-usage-report"
+  | "import-image-task"
+  | "import-snapshot-task"
+  | "export-image-task"
   | "launch-template";
 
 /** `arn:aws:ec2:REGION:ACCOUNT:TYPE/ID`; `id` may be `*` for one that is yet to be made. */

@@ -97,7 +97,7 @@ export type NewImage = Omit<Image, "is_public">;
  * @throws ApiError `InvalidAMIName.Duplicate`
  */
 export async function insertImage(
-  _by: Grant<"ec2:CreateImage" | "ec2:RegisterImage" | "ec2:CopyImage"> | "ingot",
+  _by: Grant<"ec2:CreateImage" | "ec2:RegisterImage" | "ec2:CopyImage" | "ec2:CreateRestoreImageTask"> | "ingot",
   tx: Db,
   image: NewImage,
 ): Promise<void> {

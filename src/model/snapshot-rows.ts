@@ -85,6 +85,7 @@ type CreatingAction =
   | "ec2:CreateImage"
   | "ec2:CopySnapshot"
   | "ec2:CopyImage"
+  | "ec2:CreateRestoreImageTask"
   | "ebs:StartSnapshot";
 
 /** @param by  the client's grant, or `ingot` for what the platform itself brings along */
@@ -319,6 +320,12 @@ export async function snapshotsToKeep(db: Db): Promise<Set<SnapshotId>> {
     .select(["snapshot_id", "captured_as"])
     .where("state", "<>", "deleted")
     .execute();
+  // What a task brings in has no row before it is complete, and what one takes out may lose its row meanwhile.
+  const tasks = await db
+    .selectFrom("transfer_tasks")
+    .select("holds")
+    .where("state", "in", ["active", "cancelling"])
+    .execute();
   // A copy that is still to be made needs what it copies, even if that is deleted meanwhile.
   const sources = await copiesDue(db);
   const keep = new Set(rows.map((row) => row.id as SnapshotId));
@@ -327,6 +334,7 @@ export async function snapshotsToKeep(db: Db): Promise<Set<SnapshotId>> {
     if (volume.captured_as !== null) keep.add(volume.captured_as as SnapshotId);
   }
   for (const { from } of sources) keep.add(from);
+  for (const { holds } of tasks) for (const id of JSON.parse(holds) as SnapshotId[]) keep.add(id);
   return keep;
 }
 

@@ -3,7 +3,8 @@
 //   CreateSnapshot(s), CreateImage  origin volume   pending → completed | error   the host captures
 //   CopySnapshot, CopyImage         origin copy     pending → completed | error   the store shares the blocks
 //   StartSnapshot … CompleteSnapshot  origin direct  pending → completed | error   the client writes blocks
-//   ingot import, bake              origin import   pending → completed | error
+//   CreateRestoreImageTask          origin import   pending → completed | error   a transfer task brings it
+//   ImportSnapshot, ImportImage     origin import   completed: it is there when the task is
 //
 // Volumes made from a snapshot go on reading its blocks after it is deleted: the row goes, what the store holds of it
 // stays until the last volume that refers to it is gone.

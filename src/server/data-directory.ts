@@ -14,6 +14,7 @@
 //   network/          the fabric's state and sockets
 //   audit/            the audit journal
 //   metadata/         socket and signing key of the metadata service, and the socket of guests' API calls
+//   transfers/        disk files of imports and exports under way; nothing in it outlives a start
 //   kernels/          kernels of Ingot's own images, for boots without firmware
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -34,6 +35,7 @@ export interface DataDirectory {
   /** Where API calls of guests come in. */
   readonly apiSocket: string;
   readonly kernels: string;
+  readonly transfers: string;
 }
 
 /** Makes the directory, for its owner alone. @throws Error when it can't be made or entered */
@@ -53,6 +55,7 @@ export async function openDataDirectory(path: string): Promise<DataDirectory> {
     metadataSocket: join(path, "metadata", "socket"),
     apiSocket: join(path, "metadata", "api"),
     kernels: join(path, "kernels"),
+    transfers: join(path, "transfers"),
   };
   try {
     for (const made of [path, join(path, "volumes"), join(path, "machines"), directory.metadata, directory.kernels]) {

@@ -10,6 +10,7 @@ import { launchTemplateOperations } from "../services/ec2/launch-templates/opera
 import { networkOperations } from "../services/ec2/network/operations.ts";
 import { snapshotOperations } from "../services/ec2/snapshots/operations.ts";
 import { tagOperations } from "../services/ec2/tags/operations.ts";
+import { transferOperations } from "../services/ec2/transfers/operations.ts";
 import { volumeOperations } from "../services/ec2/volumes/operations.ts";
 import { iamOperations } from "../services/iam/operations.ts";
 import { ingotOperations } from "../services/ingot/operations.ts";
@@ -31,6 +32,7 @@ export const OPERATIONS: Readonly<Record<ServiceName, Readonly<Record<string, An
     ...networkOperations,
     ...snapshotOperations,
     ...tagOperations,
+    ...transferOperations,
     ...volumeOperations,
   },
   iam: iamOperations,

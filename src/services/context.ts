@@ -33,7 +33,14 @@ export interface Parts {
   /** Buckets and their objects; other parts see of it what `model/object-store.ts` says. */
   readonly objects: Objects;
   readonly host: HostControl;
+  readonly transfers: TransferControl;
   readonly pages: PageTokens;
+}
+
+/** Imports and exports, as far as actions may touch them: rows say what is to be done. */
+interface TransferControl {
+  /** There are new tasks, or some are to be cancelled. Returns at once, never throws. */
+  poke(): void;
 }
 
 /** This host's machines, as far as actions may touch them: rows say what should be, the reconciler makes it so. */

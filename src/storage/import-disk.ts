@@ -93,7 +93,7 @@ export async function withRawDisk<T>(
 }
 
 export interface ExportOptions {
-  readonly format: "raw" | "qcow2" | "vmdk";
+  readonly format: "raw" | "qcow2" | "vmdk" | "vhd";
   /** Compresses each cluster (qcow2 by zstd, vmdk as stream-optimized). */
   readonly compress?: boolean;
   readonly signal?: AbortSignal;
@@ -108,7 +108,9 @@ export async function exportDisk(from: BlockExport, path: string, options: Expor
   await (await open(path, "wx", 0o600)).close();
   try {
     const source = { driver: "nbd", server: { type: "unix", path: from.socket }, export: from.name };
-    const target: string[] = ["-O", format];
+    const target: string[] = ["-O", QEMU_FORMAT[format]];
+    // Else the size is rounded to what some cylinders, heads and sectors make.
+    if (format === "vhd") target.push("-o", "subformat=dynamic,force_size=on");
     if (compress && format === "qcow2") target.push("-c", "-o", "compression_type=zstd");
     if (compress && format === "vmdk") target.push("-o", "subformat=streamOptimized");
     const argv = ["convert", "-p", ...target, `json:${JSON.stringify({ driver: "raw", file: source })}`, path];

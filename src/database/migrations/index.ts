@@ -8,6 +8,7 @@ import { s3 } from "./0050-s3.ts";
 import { organizations } from "./0060-organizations.ts";
 import { detections } from "./0070-detections.ts";
 import { launchTemplates } from "./0080-launch-templates.ts";
+import { transferTasks } from "./0090-transfer-tasks.ts";
 
 /** In order. Append only. */
 export const migrations: readonly Migration[] = [
@@ -20,4 +21,5 @@ export const migrations: readonly Migration[] = [
   organizations,
   detections,
   launchTemplates,
+  transferTasks,
 ];

@@ -305,7 +305,34 @@ export interface LaunchTemplateVersionsTable {
   created_by: string;
 }
 
+/** Disks on their way between a bucket and the store: model/transfer-task.ts. */
+export interface TransferTasksTable {
+  /** `import-ami-…`, `import-snap-…`, `export-ami-…`; store and restore tasks have no id of EC2's, only ours. */
+  id: string;
+  kind: "import-image" | "import-snapshot" | "export-image" | "store-image" | "restore-image";
+  account_id: string;
+  region: string;
+  state: "active" | "cancelling" | "cancelled" | "completed" | "failed";
+  /** What an active one is doing, in EC2's words: `pending`, `converting`. */
+  stage: string;
+  /** Per cent. */
+  progress: number;
+  failure: string | null;
+  /** JSON: what Describe shows of the request. */
+  shown: string;
+  /** JSON: what is to be done. */
+  work: string;
+  /** JSON: ids of snapshots whose content an open task needs or makes, whether or not they have a row. */
+  holds: string;
+  /** Made, exported, stored or restored. */
+  image_id: string | null;
+  bucket: string;
+  created_at: string;
+  ended_at: string | null;
+}
+
 export interface Ec2Tables {
+  transfer_tasks: TransferTasksTable;
   launch_templates: LaunchTemplatesTable;
   launch_template_versions: LaunchTemplateVersionsTable;
   vpcs: VpcsTable;

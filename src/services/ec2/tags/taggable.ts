@@ -24,6 +24,7 @@ import { snapshotKeys } from "../../../model/snapshot.ts";
 import { readableSnapshot } from "../../../model/snapshot-rows.ts";
 import type { Tag, TaggedType } from "../../../model/tags.ts";
 import { resourceTagKeys } from "../../../model/tags.ts";
+import { findTransferTask } from "../../../model/transfer-task.ts";
 import { volumeArn, volumeKeys } from "../../../model/volume.ts";
 import { ownVolume } from "../../../model/volume-rows.ts";
 import { subnetById, vpcNotFound } from "../../../model/vpc.ts";
@@ -187,17 +188,39 @@ const KINDS: readonly Kind[] = [
   },
 ];
 
+/** A task that moves disks, the caller's own. */
+const transfer = (kind: IdKind, type: OwnedResourceType): Kind => ({
+  kind,
+  type,
+  async find(ctx, id, tags) {
+    const task = await findTransferTask(ctx.database.read, id);
+    if (task?.account_id !== ctx.caller.accountId || task.region !== ctx.region) {
+      throw new ApiError(
+        type === "export-image-task" ? "InvalidExportTaskID.NotFound" : "InvalidConversionTaskId",
+        `The task ID '${id}' does not exist`,
+      );
+    }
+    return { arn: owned(ctx, type, id), keys: plainKeys(ctx, tags) };
+  },
+});
+
 const plainKeys = (ctx: RequestContext, tags: readonly Tag[]): ConditionKeys => ({
   "ec2:Region": ctx.region,
   ...resourceTagKeys(tags),
 });
+
+const TRANSFERS: readonly Kind[] = [
+  transfer("importImageTask", "import-image-task"),
+  transfer("importSnapshotTask", "import-snapshot-task"),
+  transfer("exportImageTask", "export-image-task"),
+];
 
 /**
  * The resource behind an id of whatever kind.
  * @throws ApiError the kind's own `….NotFound` and `….Malformed`; `InvalidID` for what is no id at all
  */
 export async function findTaggable(ctx: RequestContext, id: string, tags: readonly Tag[]): Promise<Taggable> {
-  const kind = KINDS.find((candidate) => isId(candidate.kind, id));
+  const kind = [...KINDS, ...TRANSFERS].find((candidate) => isId(candidate.kind, id));
   if (kind !== undefined) return { id, type: kind.type, ...(await kind.find(ctx, id, tags)) };
   // Right prefix, wrong rest: the kind's own words.
   const prefixed: readonly [string, IdKind][] = [
