@@ -13,7 +13,6 @@ import type { Grant } from "./access.ts";
 import type { Owner } from "./vpc.ts";
 
 export type TransferKind = TransferTasksTable["kind"];
-type TransferState = TransferTasksTable["state"];
 
 /** One disk on its way into the store. */
 export interface IncomingDisk {
