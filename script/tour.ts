@@ -169,7 +169,7 @@ async function tour(): Promise<void> {
     const original = (await stage.ssh(first, "sudo cat /etc/dropbear/host_key.pub")).split(" ")[1] ?? "";
     claim("host keys: four machines, four keys", hostKeys.add(original).size === 4, [...hostKeys]);
     const [from = {}, to = {}] = three;
-    const ping = `sudo ping -c 1 -W 2 ${to.PrivateIpAddress}`;
+    const ping = `/usr/bin/ping -c 1 -W 2 ${to.PrivateIpAddress}`;
     const silence = await stage.trySsh(from, ping);
     claim("they do not reach one another: no group says so", / 100% packet loss/.test(silence.stdout), silence);
     await ec2("authorize-security-group-ingress", "--group-id", group, "--protocol", "-1", "--source-group", group);

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { chain, unreachable } from "../base/errors.ts";
 import type { InstanceId, VolumeId } from "../base/ids.ts";
 import type { MachineDisk } from "../model/disk.ts";
+import type { DirectKernel } from "../model/image.ts";
 import {
   becameRunning,
   becameStopped,
@@ -310,7 +311,7 @@ export class InstanceDriver {
    * Ingot's own images can do without firmware and boot loader, which halves a boot under emulation. Only the first start
    * does: afterwards the owner may have put another kernel on the disk, and what the disk holds is what boots.
    */
-  async #directKernel(instance: Instance): Promise<{ path: string; commandLine: string } | null> {
+  async #directKernel(instance: Instance): Promise<Required<MachineSpec>["directKernel"] | null> {
     if (instance.changed_at !== instance.launched_at || instance.boot_mode === "uefi") return null;
     const row = await this.#parts.database.read
       .selectFrom("images")
@@ -318,8 +319,9 @@ export class InstanceDriver {
       .where("id", "=", instance.image_id)
       .executeTakeFirst();
     if (row?.direct_kernel == null) return null;
-    const kernel = JSON.parse(row.direct_kernel) as { readonly file: string; readonly commandLine: string };
-    return { path: join(this.#parts.directory, kernel.file), commandLine: kernel.commandLine };
+    const { file, commandLine, initrd } = JSON.parse(row.direct_kernel) as DirectKernel;
+    const kernel = { path: join(this.#parts.directory, file), commandLine };
+    return initrd === undefined ? kernel : { ...kernel, initrdPath: join(this.#parts.directory, initrd) };
   }
 
   async #reboot(machine: Machine, instance: Instance): Promise<void> {

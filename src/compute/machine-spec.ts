@@ -26,7 +26,7 @@ export interface MachineSpec {
   readonly dataDiskModel?: DataDiskModel;
   readonly nic: { readonly mac: string; readonly attachment: NicAttachment } | null;
   /** Boots this kernel from the host instead of what the root disk's boot sector holds. */
-  readonly directKernel?: { readonly path: string; readonly commandLine: string };
+  readonly directKernel?: { readonly path: string; readonly commandLine: string; readonly initrdPath?: string };
   readonly accelerator: Accelerator["kind"];
   /** User to run QEMU as, where the server is root. It gets the instance's directory and overlays; the rest must be open to it. */
   readonly runAs?: { readonly uid: number; readonly gid: number };

@@ -73,6 +73,12 @@ test("a comma in a path is doubled where QEMU would split at it", () => {
   assert.ok(argv.includes("/data/a,b/pid"), "-pidfile takes a plain path");
 });
 
+test("a kernel that needs a RAM disk for its root gets one", () => {
+  const directKernel = { path: "/data/kernel", commandLine: "quiet", initrdPath: "/data/initrd" };
+  const argv = qemuArgv(spec({ directKernel }), files);
+  assert.equal(argv[argv.indexOf("-initrd") + 1], "/data/initrd");
+});
+
 test("specs that no machine can be made from are refused", () => {
   assert.throws(() => qemuArgv(spec({ disks: [] }), files), /one root disk/);
   assert.throws(() => qemuArgv(spec({ disks: [volume(0), volume(1, { root: true })] }), files), /one root disk/);

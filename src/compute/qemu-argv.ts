@@ -105,7 +105,10 @@ function firmware(spec: MachineSpec, files: QemuFiles, vars: string): string[] {
   }
   // strict: from the root disk or not at all, never from the network or from a data volume.
   argv.push("-boot", "strict=on");
-  if (spec.directKernel) argv.push("-kernel", spec.directKernel.path, "-append", spec.directKernel.commandLine);
+  if (spec.directKernel) {
+    const { path, commandLine, initrdPath } = spec.directKernel;
+    argv.push("-kernel", path, "-append", commandLine, ...(initrdPath === undefined ? [] : ["-initrd", initrdPath]));
+  }
   return argv;
 }
 

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DEBIAN_12, debianTools, installDebian, prepareDebian } from "./debian.ts";
 import { writeDisk } from "./disk.ts";
-import { hostDistribution } from "./distribution.ts";
+import { type Distribution, hostDistribution } from "./distribution.ts";
 import type { FileTree } from "./file-tree.ts";
 import { layOutGrub } from "./grub.ts";
 import { fetchedPackages, fetchPackages, isPackageName, type Package, type PackageRequest } from "./packages.ts";
@@ -17,12 +17,14 @@ export type RecipeName = (typeof RECIPES)[number];
 export const isRecipe = (name: string): name is RecipeName => RECIPES.some((recipe) => recipe === name);
 
 export interface BuildOptions {
-  /** Made when absent. Gets `disk.raw` and, where the recipe gives them, `vmlinuz` and `cmdline`. */
+  /** Made when absent. Gets `disk.raw` and, where the recipe gives them, `vmlinuz`, `cmdline` and `initrd`. */
   readonly outputDirectory: string;
   /** Downloaded packages, kept for the next build: with them there, a build needs no network. */
   readonly cacheDirectory: string;
   /** More of the distribution's packages, besides the recipe's own; for `debian-12`. */
   readonly packages?: readonly string[] | undefined;
+  /** Whose packages `tiny` is made of; this machine's if absent. */
+  readonly distribution?: Distribution;
   readonly onProgress?: ((step: string, done?: number, total?: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -38,9 +40,10 @@ export interface BuiltImage {
   readonly description: string;
   readonly rootDeviceName: string;
   readonly bootMode: "legacy-bios" | "uefi" | "uefi-preferred";
-  /** For those who boot without firmware: `-kernel` and `-append`. */
+  /** For those who boot without firmware: `-kernel`, `-append` and, where the kernel needs one, `-initrd`. */
   readonly kernelPath?: string;
   readonly kernelCommandLine?: string;
+  readonly initrdPath?: string;
 }
 
 /**
@@ -48,7 +51,8 @@ export interface BuiltImage {
  * network afterwards; of `debian-12` only the boot loader.
  */
 export async function fetchRecipe(recipe: RecipeName, options: Omit<BuildOptions, "outputDirectory">): Promise<void> {
-  const request = recipe === "tiny" ? tinyPackages(await hostDistribution()) : debianTools;
+  const tiny = tinyPackages(options.distribution ?? (await hostDistribution()));
+  const request = recipe === "tiny" ? tiny : debianTools;
   await recipePackages(request, options);
 }
 
@@ -84,16 +88,20 @@ async function recipePackages(
 
 async function buildTiny(options: BuildOptions, scratchDirectory: string): Promise<BuiltImage> {
   const { outputDirectory, signal } = options;
-  const system = await hostDistribution();
+  const system = options.distribution ?? (await hostDistribution());
   const { tree: unpacked, modified } = await unpackedPackages(tinyPackages(system), options);
   const overlay = await recipeDirectory("tiny/root");
   const built = await tinySystem(unpacked, overlay, { modified, scratchDirectory, system: system.prettyName });
-  const finish = await writeImage(TINY, { tree: built.tree, modified }, unpacked, options, scratchDirectory);
+  const finish = await writeImage(TINY, { ...built, modified }, unpacked, options, scratchDirectory);
   const kernelPath = join(outputDirectory, "vmlinuz");
   await writeFile(kernelPath, built.kernel);
   await writeFile(join(outputDirectory, "cmdline"), `${built.commandLine}\n`);
+  const initrdPath = join(outputDirectory, "initrd");
+  if (built.initrd === undefined) await rm(initrdPath, { force: true });
+  else await writeFile(initrdPath, built.initrd);
   signal?.throwIfAborted();
-  return { ...(await finish()), kernelPath, kernelCommandLine: built.commandLine };
+  const image = { ...(await finish()), kernelPath, kernelCommandLine: built.commandLine };
+  return built.initrd === undefined ? image : { ...image, initrdPath };
 }
 
 async function buildDebian(options: BuildOptions, scratchDirectory: string): Promise<BuiltImage> {

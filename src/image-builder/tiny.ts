@@ -4,10 +4,11 @@ import { basename, join } from "node:path";
 import { MIB } from "../base/units.ts";
 import type { DiskIdentity } from "./disk.ts";
 import type { Distribution } from "./distribution.ts";
-import { moduleDependencies, plainModule } from "./elf.ts";
 import { bytesOf, FileTree, mergedPath, treePath } from "./file-tree.ts";
+import { dependencyList, Kernel } from "./kernel.ts";
 import type { PackageRequest } from "./packages.ts";
 import { run } from "./program.ts";
+import { ramDisk, rootModules } from "./ram-disk.ts";
 import { addRecipeFiles } from "./recipe-files.ts";
 import { sharedLibraries } from "./shared-libraries.ts";
 
@@ -88,10 +89,20 @@ export const tinyCommandLine = (rootGuid: string): string =>
     "loglevel=6 cryptomgr.notests 8250.nr_uarts=1 no_timer_check",
   ].join(" ");
 
+/** VFS_CAP_REVISION_2 with the effective flag; CAP_NET_RAW permitted. Little-endian, as linux/capability.h has it. */
+const MAY_OPEN_RAW_SOCKETS = Buffer.from([0x01, 0, 0, 0x02, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+
+/** Extended attributes, by path. */
+const XATTRS: ReadonlyMap<string, ReadonlyMap<string, Buffer>> = new Map([
+  ["usr/bin/ping", new Map([["security.capability", MAY_OPEN_RAW_SOCKETS]])],
+]);
+
 export interface TinySystem {
   readonly tree: FileTree;
+  readonly xattrs: typeof XATTRS;
   readonly kernel: Buffer;
-  readonly kernelVersion: string;
+  /** Where the kernel can't reach its root filesystem by itself. */
+  readonly initrd?: Buffer;
   readonly commandLine: string;
 }
 
@@ -124,7 +135,9 @@ export async function tinySystem(
 
   await addBusybox(tree, unpacked, options);
   addPrograms(tree, unpacked);
-  const { kernel, version } = await addKernel(tree, unpacked, scratchDirectory);
+  const kernel = new Kernel(unpacked, scratchDirectory);
+  await addKernel(tree, kernel);
+  const first = await rootModules(kernel);
   await addRecipeFiles(tree, overlayDirectory);
   tree.file("etc/shadow", await readFile(join(overlayDirectory, "etc/shadow")), 0o600);
   tree.file("etc/hostname", "localhost\n");
@@ -136,9 +149,20 @@ export async function tinySystem(
   );
 
   const commandLine = tinyCommandLine(TINY.identity.rootGuid);
-  tree.file("boot/vmlinuz", kernel, 0o600);
-  tree.file("boot/grub/grub.cfg", `linux /boot/vmlinuz ${commandLine}\nboot\n`);
-  return { tree, kernel, kernelVersion: version, commandLine };
+  const made = { tree, xattrs: XATTRS, kernel: kernel.image, commandLine };
+  if (first.length === 0) {
+    tree.file("boot/grub/grub.cfg", `linux /boot/vmlinuz ${commandLine}\nboot\n`);
+    return made;
+  }
+  const initrd = ramDisk({
+    busybox: bytesOf(unpacked, "usr/bin/busybox"),
+    modules: first,
+    filesystemUuid: TINY.identity.filesystemUuid,
+    modified,
+  });
+  tree.file("boot/initrd", initrd, 0o600);
+  tree.file("boot/grub/grub.cfg", `linux /boot/vmlinuz ${commandLine}\ninitrd /boot/initrd\nboot\n`);
+  return { ...made, initrd };
 }
 
 async function addBusybox(
@@ -163,6 +187,9 @@ async function addBusybox(
   const wheel = 10;
   const su = { kind: "file", mode: 0o4750, uid: 0, gid: wheel, modified, content: busybox } as const;
   tree.set("usr/bin/su", su);
+  // Debian's busybox pings through a raw socket only: a copy of its own that may open one (XATTRS), and nothing else. Set-uid
+  // it would be everybody's su, which goes by the name that it is called.
+  tree.file("usr/bin/ping", busybox, 0o755);
 }
 
 /** Puts in the programs and whatever libraries they need, where the dynamic linker looks without a cache. */
@@ -177,41 +204,10 @@ function addPrograms(tree: FileTree, unpacked: FileTree): void {
   }
 }
 
-async function addKernel(tree: FileTree, unpacked: FileTree, scratchDirectory: string) {
-  const available = new Map<string, string>();
-  let version: string | undefined;
-  for (const [path] of unpacked) {
-    const kernel = /^boot\/vmlinuz-(.+)$/.exec(path);
-    if (kernel !== null) version = kernel[1];
-    const module = /\/([^/]+)\.ko(\.xz|\.zst)?$/.exec(path);
-    if (module !== null) available.set(module[1]!.replaceAll("-", "_"), path);
-  }
-  if (version === undefined) throw new Error("the packages hold no kernel");
-  const directory = `usr/lib/modules/${version}`;
-  const dependencies = new Map<string, { path: string; needs: string[] }>();
-  const add = async (name: string): Promise<void> => {
-    const path = available.get(name);
-    // Not there: built into this kernel.
-    if (path === undefined || dependencies.has(name)) return;
-    const module = await plainModule(path, bytesOf(unpacked, path), join(scratchDirectory, `${name}.ko`));
-    const needs = moduleDependencies(module);
-    const place = path.slice(path.indexOf("/kernel/") + 1).replace(/\.(xz|zst)$/, "");
-    dependencies.set(name, { path: place, needs });
-    tree.file(`${directory}/${place}`, module);
-    for (const need of needs) await add(need);
-  };
-  for (const name of MODULES) await add(name);
-
-  // depmod's format: each module's path, then all that it needs, the deepest last.
-  const all = (name: string): string[] => {
-    const { needs } = dependencies.get(name) ?? { needs: [] };
-    return [...new Set([...needs, ...needs.flatMap(all)])].filter((need) => dependencies.has(need));
-  };
-  const deepestLast = (names: string[]): string[] => names.sort((a, b) => all(b).length - all(a).length);
-  const lines = [...dependencies].map(([name, { path }]) => {
-    const needs = deepestLast(all(name)).map((need) => dependencies.get(need)!.path);
-    return `${path}:${needs.map((need) => ` ${need}`).join("")}\n`;
-  });
-  tree.file(`${directory}/modules.dep`, lines.sort().join(""));
-  return { kernel: bytesOf(unpacked, `boot/vmlinuz-${version}`), version };
+async function addKernel(tree: FileTree, kernel: Kernel): Promise<void> {
+  const directory = `usr/lib/modules/${kernel.version}`;
+  const modules = await kernel.modules(MODULES);
+  for (const { path, content } of modules) tree.file(`${directory}/${path}`, content);
+  tree.file(`${directory}/modules.dep`, dependencyList(modules));
+  tree.file("boot/vmlinuz", kernel.image, 0o600);
 }

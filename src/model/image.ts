@@ -23,6 +23,14 @@ export type Image = Readonly<Omit<ImagesTable, "id" | "region" | "block_devices"
 };
 export type ImageState = Image["state"];
 
+/** What `direct_kernel` holds, as JSON: paths below the data directory, for a first boot without firmware. */
+export interface DirectKernel {
+  readonly file: string;
+  readonly commandLine: string;
+  /** Absent when the kernel finds its root filesystem by itself. */
+  readonly initrd?: string;
+}
+
 /** Who looks at an image or wants to launch it. */
 export interface Viewer {
   readonly accountId: string;

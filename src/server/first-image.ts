@@ -1,7 +1,7 @@
 // The first image of a catalogue: `ingot/tiny`, public, in every Region, owned by Ingot's own account.
 import { copyFile, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import { newId, type Region, type SnapshotId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
@@ -9,6 +9,7 @@ import { volumeSizeGib } from "../base/units.ts";
 import type { Database, Db } from "../database/database.ts";
 import type { BuiltImage } from "../image-builder/build.ts";
 import { PLATFORM_ACCOUNT } from "../model/identity/account.ts";
+import type { DirectKernel } from "../model/image.ts";
 import { insertImage } from "../model/image-rows.ts";
 import { DEFAULT_REGION, REGIONS } from "../model/regions.ts";
 import { insertSnapshots, newSnapshot } from "../model/snapshot-rows.ts";
@@ -67,7 +68,8 @@ export async function makeFirstImage(parts: FirstImageParts): Promise<void> {
       base: null,
       source: { kind: "file", path: built.diskPath },
     });
-    for (const id of ids.values()) if (id !== first) await parts.store.copy(id, first);
+    const others = [...ids.values()].filter((id) => id !== first);
+    await parts.store.copyToAll(others, first);
     const kernel = await keepKernel(parts.directory, built, content);
     await parts.database.transaction(async (tx) => {
       await insertPlatformAccount(tx, parts.clock.now());
@@ -83,11 +85,15 @@ async function keepKernel(
   directory: DataDirectory,
   built: BuiltImage,
   content: StoredSnapshot,
-): Promise<{ readonly file: string; readonly commandLine: string } | null> {
+): Promise<DirectKernel | null> {
   if (built.kernelPath === undefined || built.kernelCommandLine === undefined) return null;
-  const path = join(directory.kernels, `${content.digest.slice(0, 32)}.vmlinuz`);
-  await copyFile(built.kernelPath, path);
-  return { file: join("kernels", basename(path)), commandLine: built.kernelCommandLine };
+  const keep = async (path: string, suffix: string): Promise<string> => {
+    const name = `${content.digest.slice(0, 32)}.${suffix}`;
+    await copyFile(path, join(directory.kernels, name));
+    return join("kernels", name);
+  };
+  const kernel = { file: await keep(built.kernelPath, "vmlinuz"), commandLine: built.kernelCommandLine };
+  return built.initrdPath === undefined ? kernel : { ...kernel, initrd: await keep(built.initrdPath, "initrd") };
 }
 
 async function insertPlatformAccount(tx: Db, now: Date): Promise<void> {
@@ -112,7 +118,7 @@ async function enter(
   snapshotId: SnapshotId,
   built: BuiltImage,
   content: StoredSnapshot,
-  kernel: { readonly file: string; readonly commandLine: string } | null,
+  kernel: DirectKernel | null,
   at: Date,
 ): Promise<void> {
   const now = at.toISOString();

@@ -26,8 +26,39 @@ export async function makeDirectory(path: string): Promise<void> {
   }
 }
 
+/** What changed a directory at the same time shares a sync of it: each costs a write of the file system's journal. */
+class SharedSyncs {
+  /** The one that runs, and the one that comes after it: it alone has surely seen what was changed meanwhile. */
+  readonly #running = new Map<string, Promise<void>>();
+  readonly #next = new Map<string, Promise<void>>();
+
+  /** Resolves when all that was done in the directory before the call is durable. */
+  of(directory: string): Promise<void> {
+    const running = this.#running.get(directory);
+    if (running === undefined) return this.#start(directory);
+    let next = this.#next.get(directory);
+    if (next === undefined) {
+      next = running
+        .catch(() => {})
+        .then(() => {
+          this.#next.delete(directory);
+          return this.#start(directory);
+        });
+      this.#next.set(directory, next);
+    }
+    return next;
+  }
+
+  #start(directory: string): Promise<void> {
+    const sync = syncDirectory(directory).finally(() => this.#running.delete(directory));
+    this.#running.set(directory, sync);
+    return sync;
+  }
+}
+
 export function folderBackend(directory: string): Backend {
   const made = new Set<string>();
+  const syncs = new SharedSyncs();
   const folderOf = async (name: string): Promise<string> => {
     const folder = dirname(join(directory, name));
     if (!made.has(folder)) {
@@ -40,7 +71,7 @@ export function folderBackend(directory: string): Backend {
     async publish(path, name) {
       const folder = await folderOf(name);
       await rename(path, join(directory, name));
-      await syncDirectory(folder);
+      await syncs.of(folder);
     },
     async create(name, bytes) {
       const folder = await folderOf(name);
@@ -60,7 +91,7 @@ export function folderBackend(directory: string): Backend {
       } finally {
         await unlink(tmp);
       }
-      await syncDirectory(folder);
+      await syncs.of(folder);
       return true;
     },
     async read(name) {
@@ -79,7 +110,7 @@ export function folderBackend(directory: string): Backend {
         if (systemCode(error) === "ENOENT") return;
         throw error;
       }
-      await syncDirectory(dirname(join(directory, name)));
+      await syncs.of(dirname(join(directory, name)));
     },
   };
 }

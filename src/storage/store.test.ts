@@ -106,6 +106,24 @@ test("a copy outlives its original", async (t) => {
   assert.ok((await (await store.open(volume)).read(0, MIB)).equals(disk));
 });
 
+test("a copy under several ids is one under each, in their order", async (t) => {
+  const { store, directory } = await temporaryStore(t);
+  const disk = randomBytes(MIB);
+  await writeDisk(join(directory, "disk"), disk);
+  const id = newId("snapshot");
+  const source = { kind: "file", path: join(directory, "disk") } as const;
+  const kept = await store.capture({ owner: OWNER, snapshotId: id, bytes: MIB, base: null, source });
+  const ids = Array.from({ length: 12 }, () => newId("snapshot"));
+  const copies = await store.copyToAll(ids, id);
+  assert.deepEqual(
+    copies.map((copy) => [copy.id, copy.digest, copy.newBytes]),
+    ids.map((each) => [each, kept.digest, 0]),
+  );
+  await store.delete(id);
+  for (const each of ids) assert.ok((await (await store.open(each)).read(0, MIB)).equals(disk));
+  await assert.rejects(store.copyToAll([newId("snapshot"), ids[0]!], ids[1]!), takenAlready);
+});
+
 test("a cancelled capture keeps nothing, and the next one works", async (t) => {
   const { store, directory } = await temporaryStore(t);
   const disk = randomBytes(40 * MIB);

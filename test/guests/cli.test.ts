@@ -31,6 +31,8 @@ test("launch, ssh, console, capture, terminate", async (t) => {
       assert.deepEqual(byName, { code: 7, stdout: "a  b\n", stderr: "to stderr\n" });
       const byId = await ingot(["ssh", id.slice(2, 9), "id", "-un"], onData);
       assert.deepEqual(byId, { code: 0, stdout: "ec2-user\n", stderr: "" });
+      const asRoot = await ingot(["ssh", "web", "-l", "root", "id", "-un"], onData);
+      assert.deepEqual(asRoot, { code: 0, stdout: "root\n", stderr: "" });
     },
   );
 

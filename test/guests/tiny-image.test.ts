@@ -44,6 +44,8 @@ test("BIOS: becomes the instance that the metadata service names, and ends at th
   const host = metadata.get("meta-data/local-hostname")?.toString().split(".")[0];
   assert.equal(about.output, `ec2-user\nroot\n${host}\ninstance-id: ${first}\nt3.nano`);
   assert.equal((await machine.ssh("id -un", { ...asUser, user: "root" })).output, "root\n");
+  const ping = await machine.ssh("/usr/bin/ping -c 1 -W 5 127.0.0.1 && sh -lc 'ping -c 1 -W 5 127.0.0.1'", asUser);
+  assert.equal(ping.code, 0, `any user may ping: ${ping.output}`);
 
   const log = await machine.console();
   assert.match(log, /Linux version/);
@@ -71,10 +73,10 @@ test("UEFI: the same instance keeps its host key, and its user data does not run
 
 test("its kernel alone, as another instance on a larger disk: new identity, new key, grown root", async (t) => {
   await truncate(disk, 3 * GIB);
-  const { kernelPath: path, kernelCommandLine: commandLine } = image;
+  const { kernelPath: path, kernelCommandLine: commandLine, initrdPath } = image;
   assert.ok(path !== undefined && commandLine !== undefined);
   const metadata = instanceMetadata(second, theirs.public, userData);
-  const machine = await bootBare(t, { disk, firmware: "bios", kernel: { path, commandLine }, metadata });
+  const machine = await bootBare(t, { disk, firmware: "bios", kernel: { path, commandLine, initrdPath }, metadata });
   const asThem = { user: "ec2-user", privateKey: theirs.private };
   assert.notEqual(await machine.hostKey(asThem), firstHostKey);
   await assert.rejects(machine.ssh("true", asUser), /authentication/);

@@ -20,7 +20,9 @@ export interface BareMachineOptions {
   readonly metadata: ReadonlyMap<string, string | Buffer>;
   readonly memoryMib?: number;
   /** In the place of firmware and boot loader. */
-  readonly kernel?: { readonly path: string; readonly commandLine: string };
+  readonly kernel?: { readonly path: string; readonly commandLine: string; readonly initrdPath?: string | undefined };
+  /** Where the root disk hangs; NVMe if absent. */
+  readonly rootModel?: "nvme" | "virtio-blk-pci";
   /** Boot a copy, so that the disk stays as it is. */
   readonly snapshot?: boolean;
   readonly extraArguments?: readonly string[];
@@ -75,11 +77,14 @@ export async function bootBare(t: TestContext, options: BareMachineOptions): Pro
     argv.push("-drive", "if=pflash,unit=0,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd");
     argv.push("-drive", `if=pflash,unit=1,format=raw,file=${variables}`);
   }
-  if (options.kernel !== undefined) argv.push("-kernel", options.kernel.path, "-append", options.kernel.commandLine);
+  if (options.kernel !== undefined) {
+    const { path, commandLine, initrdPath } = options.kernel;
+    argv.push("-kernel", path, "-append", commandLine, ...(initrdPath === undefined ? [] : ["-initrd", initrdPath]));
+  }
   argv.push("-blockdev", JSON.stringify({ driver: "file", "node-name": "f", filename: disk, discard: "unmap" }));
   argv.push("-device", "pcie-root-port,id=hot,chassis=1");
   argv.push("-blockdev", JSON.stringify({ driver: "raw", "node-name": "root", file: "f", discard: "unmap" }));
-  argv.push("-device", "nvme,drive=root,serial=vol0123456789abcdef0,bootindex=1");
+  argv.push("-device", `${options.rootModel ?? "nvme"},drive=root,serial=vol0123456789abcdef0,bootindex=1`);
   // Ends when the service does: a connection that stays open would keep the guest waiting.
   const relay = `exec 3<>/dev/tcp/127.0.0.1/${imdsPort}; cat <&0 >&3 & cat <&3; kill $!`;
   const forward = `guestfwd=tcp:169.254.169.254:80-cmd:bash -c '${relay}'`;
