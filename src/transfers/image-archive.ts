@@ -73,6 +73,8 @@ function record(kind: "H" | "D" | "E", disk: number, offset: number, bytes: numb
   return Buffer.concat([header, payload]);
 }
 
+const END_HEADER = record("E", 0, 0, 0, Buffer.alloc(32)).subarray(0, HEADER_BYTES);
+
 /** The head alone, from an archive's first bytes. @throws ArchiveError */
 export async function readArchiveHead(from: AsyncIterable<Buffer>): Promise<unknown> {
   return (await openArchive(new Bytes(from))).head;
@@ -94,10 +96,12 @@ export async function readArchive(
   const limits = await begin(head);
   for (;;) {
     const sum = input.digest();
-    const { kind, disk, offset, bytes, length } = parseHeader(await input.take(HEADER_BYTES));
+    const header = await input.take(HEADER_BYTES);
+    const { kind, disk, offset, bytes, length } = parseHeader(header);
     if (kind === "E") {
-      if (length !== 32 || !(await input.take(32)).equals(sum))
-        throw new ArchiveError("its digest is wrong: it is damaged");
+      // The digest does not cover it.
+      if (!header.equals(END_HEADER)) throw new ArchiveError("its end makes no sense");
+      if (!(await input.take(32)).equals(sum)) throw new ArchiveError("its digest is wrong: it is damaged");
       if (!(await input.ended())) throw new ArchiveError("something follows its end");
       return;
     }

@@ -21,8 +21,8 @@ export async function importSnapshot(run: TransferRun, task: TransferTask<"impor
   const { disk } = task.work;
   const kept = await keepDisk(run, task, disk, 0, 1);
   await run.database.transaction(async (tx) => {
-    const detail = { ...task.shown, disks: [shownDisk(disk, kept)] };
-    if (await transferCompleted(tx, task.id, run.clock.now(), { shown: detail })) {
+    const shown = shownWith(task, [disk]);
+    if (await transferCompleted(tx, task.id, run.clock.now(), { shown })) {
       await enterSnapshots(run, tx, task, [{ disk, kept }]);
     }
   });
@@ -80,15 +80,21 @@ export async function importImage(run: TransferRun, task: TransferTask<"import-i
     deregistered_at: null,
   };
   await run.database.transaction(async (tx) => {
-    const shown = { ...task.shown, disks: kept.map(({ disk, kept: content }) => shownDisk(disk, content)) };
+    const shown = shownWith(task, disks);
     if (!(await transferCompleted(tx, task.id, run.clock.now(), { imageId: id, shown }))) return;
     await enterSnapshots(run, tx, task, kept, id);
     await insertImage("ingot", tx, row);
   });
 }
 
-/** As Describe shows it once it is there. */
-const shownDisk = (disk: IncomingDisk, kept: StoredDisk) => ({ snapshotId: disk.snapshotId, bytes: kept.bytes });
+/** What Describe shows, with the snapshots, which are there now. */
+function shownWith(task: TransferTask, disks: readonly IncomingDisk[]): Readonly<Record<string, unknown>> {
+  const before = task.shown.disks as readonly object[];
+  return {
+    ...task.shown,
+    disks: before.map((disk, index) => ({ ...disk, snapshotId: disks[index]?.snapshotId })),
+  };
+}
 
 /** The disk's content, in the store under its id. What was there already, from before a restart, is not fetched again. */
 async function keepDisk(
