@@ -61,7 +61,9 @@ function rewrite(
   for (let n = 0; n < argv.length; n++) {
     const word = argv[n] ?? "";
     const value = argv[n + 1] ?? "";
-    if (word === "-blockdev") {
+    if (word === "-object" && value.startsWith("secret,")) {
+      n++; // of what Ingot encrypts
+    } else if (word === "-blockdev") {
       n++;
       const node = JSON.parse(value) as { readonly driver: string; readonly "node-name": string };
       if (node.driver === "nbd") continue;
@@ -79,7 +81,16 @@ function rewrite(
 
 /** The overlay's node, as a raw one over the same file node. */
 function rawNode(node: object): object {
-  const { driver: _qcow2, backing: _base, ...rest } = node as { driver: string; backing?: string };
+  const {
+    driver: _qcow2,
+    backing: _base,
+    encrypt: _luks,
+    ...rest
+  } = node as {
+    driver: string;
+    backing?: string;
+    encrypt?: object;
+  };
   return { driver: "raw", ...rest };
 }
 
