@@ -28,13 +28,14 @@ class World {
   begun = 0;
   readonly database: Database;
   readonly #directory: string;
+  readonly #started: Transfers[] = [];
 
   constructor(database: Database, directory: string) {
     this.database = database;
     this.#directory = directory;
   }
 
-  start(): Promise<Transfers> {
+  async start(): Promise<Transfers> {
     const unused = () => Promise.reject(new Error("not asked for here"));
     const storage: TransferStorage = {
       describe: async (id) => this.kept.get(id),
@@ -49,7 +50,7 @@ class World {
     });
     const objects = { get, write: unused };
     const { database } = this;
-    return startTransfers({
+    const transfers = await startTransfers({
       database,
       objects,
       storage,
@@ -57,6 +58,13 @@ class World {
       log: silentLog,
       directory: this.#directory,
     });
+    this.#started.push(transfers);
+    return transfers;
+  }
+
+  async close(): Promise<void> {
+    for (const transfers of this.#started) await transfers.stop();
+    await this.database.close();
   }
 
   async #import(id: SnapshotId, { signal }: TransferOptions): Promise<StoredDisk> {
@@ -102,10 +110,12 @@ class World {
 
 async function world(t: TestContext): Promise<World> {
   const directory = await mkdtemp(join(tmpdir(), "ingot-transfers-"));
+  let made: World | undefined;
+  // Before the database's own end: hooks run in order.
+  t.after(() => made?.close());
   t.after(() => rm(directory, { recursive: true, force: true }));
-  const database = await openDatabase(await testDatabase(t, directory));
-  t.after(() => database.close());
-  return new World(database, join(directory, "transfers"));
+  made = new World(await openDatabase(await testDatabase(t, directory)), join(directory, "transfers"));
+  return made;
 }
 
 async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
@@ -115,7 +125,6 @@ async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
 test("two at a time, oldest first; each leaves its snapshot and no file", async (t) => {
   const w = await world(t);
   const transfers = await w.start();
-  t.after(() => transfers.stop());
   const tasks = [await w.add(), await w.add(), await w.add()];
   transfers.poke();
   await until(() => w.under.size === 2);
@@ -132,7 +141,6 @@ test("two at a time, oldest first; each leaves its snapshot and no file", async 
 test("one that is cancelled while it works is given up; what it made nobody keeps", async (t) => {
   const w = await world(t);
   const transfers = await w.start();
-  t.after(() => transfers.stop());
   const { id, snapshotId } = await w.add();
   transfers.poke();
   await until(() => w.under.has(snapshotId));
@@ -155,8 +163,7 @@ test("one that is torn off goes on at the next start, and is not done twice", as
   assert.equal(await w.stateOf(id), "active");
   // Its content had become durable; only the rows were missing.
   w.kept.set(snapshotId, CONTENT);
-  const second = await w.start();
-  t.after(() => second.stop());
+  await w.start();
   await until(async () => (await w.stateOf(id)) === "completed");
   assert.equal(w.begun, 1);
   assert.deepEqual(await w.snapshots(), [snapshotId]);
@@ -165,7 +172,6 @@ test("one that is torn off goes on at the next start, and is not done twice", as
 test("one that fails says whose fault it is", async (t) => {
   const w = await world(t);
   const transfers = await w.start();
-  t.after(() => transfers.stop());
   const [bad, unlucky] = [await w.add(), await w.add()];
   transfers.poke();
   await until(() => w.under.size === 2);
