@@ -8,6 +8,7 @@ import { chain } from "../base/errors.ts";
 import { migrate } from "./migrate.ts";
 import type { Schema } from "./schema.ts";
 import { sqliteDialect } from "./sqlite.ts";
+import { walSync } from "./wal-sync.ts";
 
 /** Something that queries: the database itself or a transaction. */
 export type Db = Kysely<Schema>;
@@ -49,12 +50,20 @@ async function openSqlite(path: string): Promise<Database> {
   await migrate(writer);
   const reader = new Kysely<Schema>({ dialect: sqliteDialect(path, true) });
   const queue = serial();
+  // What lies in memory has no log.
+  const log = path === ":memory:" ? null : walSync(path);
   return {
     engine: "sqlite",
     read: reader,
-    transaction: (work) => queue(() => writer.transaction().execute(work)),
+    async transaction(work) {
+      const result = await queue(() => writer.transaction().execute(work));
+      // Others write meanwhile.
+      await log?.synced();
+      return result;
+    },
     async close() {
       await queue(async () => {});
+      await log?.close();
       await reader.destroy();
       await writer.destroy();
     },

@@ -1,4 +1,4 @@
-// node:sqlite under Kysely. WAL, every commit synced; one connection writes, others read.
+// node:sqlite under Kysely. WAL; one connection writes, others read. Commits are synced by wal-sync.ts.
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 import { type Dialect, SqliteDialect } from "kysely";
 
@@ -12,7 +12,7 @@ const BUSY_TIMEOUT_MS = 5000;
 export function sqliteDialect(path: string, readOnly: boolean): Dialect {
   const connection = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS });
   connection.exec("pragma journal_mode = wal");
-  connection.exec("pragma synchronous = full");
+  connection.exec("pragma synchronous = normal");
   connection.exec("pragma foreign_keys = on");
   if (readOnly) connection.exec("pragma query_only = on");
   const statements = new Map<string, StatementSync>();
