@@ -187,6 +187,8 @@ function did(imageId: string, eventName: string, record: Part): string {
     }
     case "CreateStoreImageTask":
       return `stored it in the bucket ${asked.text("Bucket") ?? asked.text("bucket") ?? "?"}`;
+    case "CreateRestoreImageTask":
+      return `restored it from ${asked.text("ObjectKey") ?? "?"} in the bucket ${asked.text("Bucket") ?? "?"}`;
     case "ExportImage":
       return `exported it to the bucket ${asked.text("s3ExportLocation", "s3Bucket") ?? "?"}`;
     case "RestoreImageFromRecycleBin":
