@@ -60,6 +60,14 @@ export interface DriverOptions {
   readonly diskKey: DiskKeySource;
 }
 
+/**
+ * A step waits for a volume to be free, and the capture that has the volume waits for its turn behind this step: the
+ * capture goes first, and the step begins anew.
+ */
+class CaptureGoesFirst extends Error {
+  override readonly name = "CaptureGoesFirst";
+}
+
 export class InstanceDriver {
   readonly id: InstanceId;
   readonly #parts: HostParts;
@@ -74,6 +82,9 @@ export class InstanceDriver {
   #closed = false;
   /** Ends the wait for a guest that takes its time. */
   #patient = false;
+  /** Tells a step that waits for volumes of a task behind it. */
+  #onTask: (() => void) | null = null;
+  #retry: NodeJS.Timeout | null = null;
 
   constructor(id: InstanceId, options: DriverOptions) {
     this.id = id;
@@ -129,6 +140,7 @@ export class InstanceDriver {
   /** Lets go: the machine runs on for the next server. */
   async close(): Promise<void> {
     this.#closed = true;
+    if (this.#retry !== null) clearTimeout(this.#retry);
     this.#machine?.release();
     this.#machine = null;
   }
@@ -136,6 +148,7 @@ export class InstanceDriver {
   #enqueue<T>(task: () => Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       this.#tasks.push(() => task().then(resolve, reject));
+      this.#onTask?.();
       void this.#work();
     });
   }
@@ -152,13 +165,17 @@ export class InstanceDriver {
           this.#target = null;
           if (this.#isSettled(target)) continue;
           const now = await this.#asOfNow(target);
-          if (now !== null) await this.#step(now);
+          if (now !== null && !(await this.#stepped(now))) this.#target ??= target;
         } else break;
       }
     } catch (error) {
       if (!this.#closed) {
         this.#warn(error, "could not bring an instance where its owner wants it; trying again");
-        setTimeout(this.#poke, RETRY_MS).unref();
+        // One at a time: each look at the rows may end here, and each would bring another look.
+        this.#retry ??= setTimeout(() => {
+          this.#retry = null;
+          this.#poke();
+        }, RETRY_MS).unref();
       }
     } finally {
       this.#busy = false;
@@ -194,6 +211,29 @@ export class InstanceDriver {
       return null;
     }
     return { instance, volumes: await volumesOfInstance(db, this.id), nic };
+  }
+
+  /** False when it is to be done anew, after what waits. */
+  async #stepped(target: InstanceTarget): Promise<boolean> {
+    try {
+      await this.#step(target);
+      return true;
+    } catch (error) {
+      if (error instanceof CaptureGoesFirst) return false;
+      throw error;
+    }
+  }
+
+  /** Resolves when no capture reads these volumes. @throws CaptureGoesFirst */
+  async #free(ids: readonly VolumeId[]): Promise<void> {
+    const { promise: came, resolve } = Promise.withResolvers<"task">();
+    this.#onTask = () => resolve("task");
+    try {
+      if (this.#tasks.length > 0) throw new CaptureGoesFirst();
+      if ((await Promise.race([this.#volumesFree(ids), came])) === "task") throw new CaptureGoesFirst();
+    } finally {
+      this.#onTask = null;
+    }
   }
 
   #step(target: InstanceTarget): Promise<void> {
@@ -244,8 +284,8 @@ export class InstanceDriver {
 
   async #launch(target: InstanceTarget): Promise<void> {
     const { instance } = target;
+    await this.#free(target.volumes.map((volume) => volume.id));
     try {
-      await this.#volumesFree(target.volumes.map((volume) => volume.id));
       this.#hold(await launchMachine(await this.#spec(target), { log: this.#parts.log, diskKey: this.#diskKey }));
     } catch (error) {
       this.#warn(error, "an instance did not start");
@@ -344,7 +384,7 @@ export class InstanceDriver {
       // A guest that was still booting has not heard the question: it is asked again with every look at the rows.
       const again = volume.attachment === "busy";
       if (volume.attachment === "detaching" || again) {
-        await this.#volumesFree([volume.id]);
+        await this.#free([volume.id]);
         try {
           await machine.detachDisk(volume.id, again ? { limitMs: DETACH_AGAIN_LIMIT_MS } : {});
           await parts.database.transaction((tx) => volumeDetached(tx, volume.id, parts.clock.now()));
@@ -363,7 +403,7 @@ export class InstanceDriver {
    */
   async #attach(machine: Machine, volume: Volume): Promise<void> {
     const parts = this.#parts;
-    await this.#volumesFree([volume.id]);
+    await this.#free([volume.id]);
     try {
       await machine.attachDisk(await this.#disk(volume));
     } catch (error) {
@@ -380,7 +420,7 @@ export class InstanceDriver {
     const machine = this.#machine;
     if (machine !== null && machine.state().kind !== "ended") {
       // A capture that is under way reads from the machine: it is finished first.
-      await this.#volumesFree(volumes.map((volume) => volume.id));
+      await this.#free(volumes.map((volume) => volume.id));
       this.#patient = true;
       try {
         if (instance.force === 1) await machine.quit();
@@ -405,11 +445,11 @@ export class InstanceDriver {
     const machine = this.#machine;
     if (machine !== null && machine.state().kind !== "ended") {
       if (machine.state().kind === "running") await machine.pause();
-      await this.#volumesFree(volumes.map((volume) => volume.id));
+      await this.#free(volumes.map((volume) => volume.id));
       await machine.quit();
     }
     this.#machine = null;
-    await this.#volumesFree(volumes.map((volume) => volume.id));
+    await this.#free(volumes.map((volume) => volume.id));
     await this.#parts.network.removeInstance(instance.id);
     await this.#wrote(async (tx, at) => {
       await releaseVolumes(tx, instance.id, at);
