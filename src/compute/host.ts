@@ -44,7 +44,7 @@ export class Host {
   #again = false;
   #closed = false;
   #rulesInForce = "";
-  #sweptAt = 0;
+  #sweptAt = Number.NEGATIVE_INFINITY;
   #timer: NodeJS.Timeout | null = null;
 
   constructor(parts: HostParts) {
@@ -144,7 +144,8 @@ export class Host {
     await this.#copy();
     await this.#completeUploads();
     await this.#deleteVolumes();
-    const now = this.#parts.clock.now().getTime();
+    // Not by the wall clock: set back by a day, it would leave everything lying for a day.
+    const now = performance.now();
     if (now - this.#sweptAt >= SWEEP_INTERVAL_MS) {
       this.#sweptAt = now;
       await this.#sweep(rows);
