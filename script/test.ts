@@ -4,7 +4,7 @@
 // the second counts, and the last lines name what needed it, so that nothing flaky goes unseen.
 import { spawnSync } from "node:child_process";
 import { globSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { run } from "node:test";
 import { spec } from "node:test/reporters";
 
@@ -41,6 +41,8 @@ let failed = 0;
 let skipped = 0;
 /** Files that failed in company and passed alone. */
 const flaky: string[] = [];
+/** Every failure of any run, for the end of the output: who reads a cut log reads its tail. */
+const failures: string[] = [];
 
 function check(): void {
   for (const [program = "", ...argv] of CHECKS) {
@@ -69,9 +71,11 @@ async function runOnce(files: readonly string[], concurrency: number): Promise<O
     if (skip !== undefined || todo !== undefined) outcome.skipped++;
     else outcome.passed++;
   });
-  stream.on("test:fail", ({ details, todo, file }) => {
+  stream.on("test:fail", ({ name, details, todo, file }) => {
     if (details.type === "suite" || todo !== undefined) return;
     outcome.failed++;
+    const said = details.error.cause instanceof Error ? details.error.cause : details.error;
+    failures.push(`${name} (${file === undefined ? "?" : relative(root, file)})\n${short(said)}`);
     // A file that can't be loaded is its own failed test.
     outcome.broken.add(files.find((name) => file?.endsWith(name)) ?? "");
   });
@@ -98,6 +102,13 @@ async function runFiles(name: string, files: string[], concurrency: number): Pro
   process.stdout.write(`▶ ${name} took ${seconds(started)}\n`);
 }
 
+/** The beginning of what a failure said, indented. */
+const short = (error: Error): string =>
+  (error.stack ?? error.message)
+    .split("\n", 25)
+    .map((line) => `    ${line.slice(0, 300)}`)
+    .join("\n");
+
 const seconds = (started: number): string => `${((performance.now() - started) / 1000).toFixed(1)} s`;
 
 const asked = process.argv.slice(2);
@@ -112,6 +123,7 @@ for (const [name, stage] of Object.entries(STAGES)) {
 }
 await runFiles("named files", files, 1);
 
+for (const failure of failures) process.stdout.write(`\nfailed once at least: ${failure}\n`);
 for (const file of flaky) process.stdout.write(`flaky: ${file}\n`);
 process.stdout.write(`\nin ${seconds(started)}\n${passed} passed, ${failed} failed, ${skipped} skipped\n`);
 process.exitCode = failed === 0 && passed > 0 ? 0 : 1;

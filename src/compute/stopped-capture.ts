@@ -3,6 +3,7 @@
 // The same graph as a running machine's, opened read-only by a qemu-storage-daemon, with an empty image on top in the
 // place of the fleecing file, so that an allocation depth means the same in both cases and there is one way of reading.
 // The overlay's lock keeps a machine from starting meanwhile, and a capture from starting over a running machine.
+import { existsSync, writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { getPriority, setPriority } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -104,8 +105,10 @@ export async function captureStopped(
 function yieldToOthers(pid: number): void {
   try {
     setPriority(pid, Math.max(NICE, getPriority(pid)));
+    // It leads a session of its own: where Linux shares the processor out by sessions, the session's weight is what counts.
+    if (existsSync(`/proc/${pid}/autogroup`)) writeFileSync(`/proc/${pid}/autogroup`, String(NICE));
   } catch {
-    // It has ended already: whoever waits for it says why.
+    // It has ended already, and whoever waits for it says why; or it keeps its weight.
   }
 }
 

@@ -40,6 +40,7 @@ export function createDetections(options: DetectionsOptions): Detections {
   const ending = new AbortController();
   let judging: Promise<void> = Promise.resolve();
   let telling: Promise<void> | null = null;
+  let again = false;
   let timer: NodeJS.Timeout | null = null;
 
   const judgeAll = async (): Promise<void> => {
@@ -67,12 +68,20 @@ export function createDetections(options: DetectionsOptions): Detections {
     return done;
   };
 
+  /** One after another; what became due meanwhile is told next. */
   const tell = (): void => {
-    if (webhook === undefined || telling !== null || ending.signal.aborted) return;
+    if (webhook === undefined || ending.signal.aborted) return;
+    if (telling !== null) {
+      again = true;
+      return;
+    }
     telling = sendNotices({ database, clock, log, signal: ending.signal }, webhook)
       .catch((error: unknown) => log.error({ error: chain(error) }, "findings could not be told"))
       .finally(() => {
         telling = null;
+        if (!again) return;
+        again = false;
+        tell();
       });
   };
 
