@@ -5,7 +5,8 @@
 // while a capture fills the disk's queue, which every call then waited for. What a commit promises stays the same: nobody
 // is told of it before it is on the disk. A power cut before that takes it away whole, since the log is checksummed, and
 // everything that was committed after it as well.
-import { type FileHandle, open } from "node:fs/promises";
+import { closeSync, fdatasync, openSync } from "node:fs";
+import { promisify } from "node:util";
 
 export interface WalSync {
   /** Resolves when all that was committed before the call is durable. */
@@ -13,18 +14,18 @@ export interface WalSync {
   close(): Promise<void>;
 }
 
-/** @param path  the database's */
+const datasync = promisify(fdatasync);
+
+/** @param path  of an open database that has been read or written: its log is there from then on until it is closed */
 export function walSync(path: string): WalSync {
-  /** Opened at the first commit: it is there from then on, for as long as the database is open. */
-  let log: Promise<FileHandle> | null = null;
+  const log = openSync(`${path}-wal`, "r");
   let running: Promise<void> | null = null;
   let next: Promise<void> | null = null;
 
   const start = (): Promise<void> => {
     const done = (async () => {
       try {
-        log ??= open(`${path}-wal`, "r");
-        await (await log).datasync();
+        await datasync(log);
       } catch (cause) {
         throw new Error("sync the database's log", { cause });
       } finally {
@@ -49,7 +50,7 @@ export function walSync(path: string): WalSync {
     },
     async close() {
       await Promise.allSettled([running, next]);
-      await (await log?.catch(() => null))?.close();
+      closeSync(log);
     },
   };
 }

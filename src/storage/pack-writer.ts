@@ -24,6 +24,7 @@ import {
   PACK_BYTES,
   writeFrameHeader,
 } from "./format.ts";
+import { libc } from "./libc.ts";
 import type { Codec } from "./zstd.ts";
 
 /** A pack that is complete and fsynced in `tmp/`, to be published under its name. */
@@ -226,6 +227,8 @@ export class PackWriter {
 
   #drain(pack: OpenPack): void {
     writeAll(pack.fd, this.#out.subarray(0, this.#outUsed));
+    // Else the pack's fsync finds 64 MiB to write at once, and the guests' own fsyncs wait behind them.
+    libc()?.startWriting(pack.fd, this.#offset - this.#outUsed, this.#outUsed);
     this.#outUsed = 0;
   }
 

@@ -82,13 +82,16 @@ test("the AWS CLI: mb, cp, ls, sync, mv, presign, rm, rb", async (t) => {
   await aws(platform, "s3", "rb", "s3://cli-bucket");
 });
 
+/** Debian's boto3 takes no endpoint from the environment, and is older than new checksums and conditional writes. */
 const BOTO3 = `
-import boto3, io, os, urllib.request
+import boto3, botocore, io, os, urllib.request
 from botocore.config import Config
 from boto3.s3.transfer import TransferConfig
 
+modern = tuple(int(part) for part in botocore.__version__.split(".")[:2]) >= (1, 36)
+
 def client(**options):
-    return boto3.client("s3", config=Config(**options))
+    return boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"], config=Config(**options))
 
 s3 = client()
 s3.create_bucket(Bucket="boto-bucket")
@@ -103,7 +106,7 @@ for algorithm in ["CRC32", "SHA1", "SHA256"]:
     assert answer["Body"].read() == b"hello" and answer["Checksum" + algorithm], answer
 # Signed, unsigned and in chunks.
 for options in [dict(s3={"payload_signing_enabled": True}), dict(s3={"payload_signing_enabled": False}),
-                dict(request_checksum_calculation="when_required")]:
+                *([dict(request_checksum_calculation="when_required")] if modern else [])]:
     client(**options).put_object(Bucket="boto-bucket", Key="signed", Body=io.BytesIO(b"hello"))
     assert s3.get_object(Bucket="boto-bucket", Key="signed")["Body"].read() == b"hello"
 keys = sorted(o["Key"] for page in s3.get_paginator("list_objects_v2").paginate(Bucket="boto-bucket", PaginationConfig={"PageSize": 2})
@@ -113,11 +116,12 @@ url = client(signature_version="s3v4").generate_presigned_url(
     "put_object", Params={"Bucket": "boto-bucket", "Key": "a b+c/presigned"}, ExpiresIn=60)
 urllib.request.urlopen(urllib.request.Request(url, data=b"by url", method="PUT"))
 assert s3.get_object(Bucket="boto-bucket", Key="a b+c/presigned")["Body"].read() == b"by url"
-try:
-    s3.put_object(Bucket="boto-bucket", Key="k", Body=b"", IfNoneMatch="*")
-    raise SystemExit("overwritten")
-except s3.exceptions.ClientError as error:
-    assert error.response["Error"]["Code"] == "PreconditionFailed", error
+if modern:
+    try:
+        s3.put_object(Bucket="boto-bucket", Key="k", Body=b"", IfNoneMatch="*")
+        raise SystemExit("overwritten")
+    except s3.exceptions.ClientError as error:
+        assert error.response["Error"]["Code"] == "PreconditionFailed", error
 assert s3.get_bucket_location(Bucket="boto-bucket")["LocationConstraint"] is None
 `;
 
