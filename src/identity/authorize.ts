@@ -30,6 +30,15 @@ export interface Authorizer {
    * @param request  `requestKeys(…)`, and keys that the service adds for all checks
    */
   authorize(caller: Caller, checks: readonly ResourceCheck[], request: ConditionKeys): Promise<Authorization>;
+  /**
+   * Decides each check by itself, for calls that do what they may and say of the rest why not.
+   * @returns a grant of those that are not refused, and for each check in order its refusal or null
+   */
+  authorizeEach(
+    caller: Caller,
+    checks: readonly ResourceCheck[],
+    request: ConditionKeys,
+  ): Promise<{ readonly grant: Grant; readonly refusals: readonly (Refusal | null)[] }>;
   /** One decision, for what is asked beside the door: may the caller see why, which of these may it use. */
   decide(caller: Caller, check: ResourceCheck, request: ConditionKeys): Promise<Decision>;
   /**
@@ -120,21 +129,32 @@ export function createAuthorizer(parts: {
     );
   };
 
+  /** Decides checks of one request, which share what bears on the caller. */
+  const judge = async (caller: Caller, request: ConditionKeys): Promise<(check: ResourceCheck) => Refusal | null> => {
+    const policies = await policiesOf(caller);
+    const shared = { ...request, ...callerKeys(caller) };
+    const under = contextOf(shared);
+    return (check) => {
+      const decision = decideWith(caller, check, policies, under);
+      if (decision.allowed) return null;
+      const keys = { ...shared, ...resourceKeys(check.resource), ...check.keys };
+      return { granted: false, check, decision, keys };
+    };
+  };
+
   return {
     policiesOf,
     async authorize(caller, checks, request) {
       if (checks.length === 0) throw new Error("authorise: an action must ask for something");
-      const policies = await policiesOf(caller);
-      const shared = { ...request, ...callerKeys(caller) };
-      const under = contextOf(shared);
+      const refusalOf = await judge(caller, request);
       for (const check of checks) {
-        const decision = decideWith(caller, check, policies, under);
-        if (!decision.allowed) {
-          const keys = { ...shared, ...resourceKeys(check.resource), ...check.keys };
-          return { granted: false, check, decision, keys };
-        }
+        const refusal = refusalOf(check);
+        if (refusal !== null) return refusal;
       }
       return { granted: true, grant: {} as Grant };
+    },
+    async authorizeEach(caller, checks, request) {
+      return { grant: {} as Grant, refusals: checks.map(await judge(caller, request)) };
     },
     async decide(caller, check, request) {
       const under = contextOf({ ...request, ...callerKeys(caller) });

@@ -178,7 +178,7 @@ export function createPipeline(parts: PipelineParts): Answering {
         resources: resolved.resources ?? auditedResources(resolved.checks, ctx.caller.accountId),
         ...(resolved.recipients === undefined ? {} : { recipients: resolved.recipients }),
       };
-      grant = await authorise(ctx, request.service, resolved.checks, shared);
+      grant = resolved.grant ?? (await authorise(ctx, request.service, resolved.checks, shared));
       if ("DryRun" in input && input.DryRun === true) {
         throw new ApiError("DryRunOperation", "Request would have succeeded, but DryRun flag is set.");
       }

@@ -8,6 +8,11 @@ import type { RequestContext } from "./context.ts";
 export interface Resolution {
   /** Every check must be granted; in the order in which a client hears of the first refusal. Never empty. */
   readonly checks: readonly ResourceCheck[];
+  /**
+   * `resolve` has decided each item by itself (`authorizeEach`), and `run` tells each refusal beside what it did: the call
+   * as a whole is not refused.
+   */
+  readonly grant?: Grant;
   /** Resources for the audit record. Default: the ARNs of `checks`. */
   readonly resources?: readonly AuditedResource[];
   /** Accounts besides the caller's that get the event too: the owner of a shared image that is used. */

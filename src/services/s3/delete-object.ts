@@ -8,7 +8,6 @@ import {
 } from "@aws-sdk/client-s3";
 import { ApiError } from "../../base/api-error.ts";
 import { requestKeys } from "../../identity/caller-keys.ts";
-import type { Bucket } from "../../objects/buckets.ts";
 import { checkKey } from "../../objects/object.ts";
 import type { RequestContext } from "../context.ts";
 import { operation } from "../operation.ts";
@@ -35,10 +34,7 @@ export const deleteObject = operation({
   },
 });
 
-/**
- * Each key is authorised by itself: what one is refused does not hold up the others. The call as a whole is refused to those
- * who may not delete anything.
- */
+/** Each key is authorised by itself, and its refusal told by itself: the call succeeds even where none may be deleted. */
 export const deleteObjects = operation({
   action: "s3:DeleteObject",
   schema: DeleteObjects$,
@@ -53,25 +49,28 @@ export const deleteObjects = operation({
       checkKey(Key);
       checkVersion(VersionId);
     }
-    const decided = await mayDelete(
-      ctx,
-      bucket,
-      named.map(({ Key = "" }) => Key),
+    const checks = named.map(({ Key = "" }) => objectCheck("s3:DeleteObject", bucket, Key));
+    const { sourceIp, userAgent, region } = ctx;
+    const { authorizer } = ctx.parts.identity;
+    const { grant, refusals } = await authorizer.authorizeEach(
+      ctx.caller,
+      checks,
+      requestKeys({ now: ctx.now(), sourceIp, userAgent, region, secure: false }),
     );
     return {
-      decided,
-      // The first that is granted stands for the call; where none is, the first refusal.
-      checks: [objectCheck("s3:DeleteObject", bucket, named[Math.max(0, decided.indexOf(null))]?.Key ?? "")],
+      grant,
+      checks,
+      denials: refusals.map((refusal) => refusal && authorizer.denial("s3", ctx.caller, refusal)),
       ...audited(bucket),
     };
   },
-  async run(ctx, input, { decided }): Promise<DeleteObjectsOutput> {
+  async run(ctx, input, { denials }): Promise<DeleteObjectsOutput> {
     const named = input.Delete?.Objects ?? [];
     const granted = named.flatMap(({ Key = "", ETag }, index) =>
-      decided[index] === null ? [{ key: Key, ifMatch: ETag }] : [],
+      denials[index] === null ? [{ key: Key, ifMatch: ETag }] : [],
     );
     const done = (await ctx.parts.objects.removeAll(input.Bucket ?? "", granted)).values();
-    const refusals = decided.map((denial) => denial ?? done.next().value);
+    const refusals = denials.map((denial) => denial ?? done.next().value);
     const results = named.map(({ Key = "" }, index) => ({ Key, refusal: refusals[index] }));
     return {
       Deleted:
@@ -84,20 +83,3 @@ export const deleteObjects = operation({
     };
   },
 });
-
-/** For each key in order the refusal, or null. */
-async function mayDelete(
-  ctx: RequestContext,
-  bucket: Bucket,
-  keys: readonly string[],
-): Promise<readonly (ApiError | null)[]> {
-  const { sourceIp, userAgent, region } = ctx;
-  const shared = requestKeys({ now: ctx.now(), sourceIp, userAgent, region, secure: false });
-  const { authorizer } = ctx.parts.identity;
-  const decided: (ApiError | null)[] = [];
-  for (const key of keys) {
-    const verdict = await authorizer.authorize(ctx.caller, [objectCheck("s3:DeleteObject", bucket, key)], shared);
-    decided.push(verdict.granted ? null : authorizer.denial("s3", ctx.caller, verdict));
-  }
-  return decided;
-}
