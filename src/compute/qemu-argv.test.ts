@@ -98,3 +98,13 @@ test("an instance's UUID is a UUID, stays the same, and begins with ec2", () => 
 test("TCG's cache grows with the guest", () => {
   assert.deepEqual([128, 512, 1024, 8192].map(translationCacheMib), [32, 64, 128, 256]);
 });
+
+test("one emulated processor might get a second: else QEMU leaves out memory barriers", () => {
+  const smp = (over: Partial<MachineSpec>) => {
+    const argv = qemuArgv(spec(over), files);
+    return argv[argv.indexOf("-smp") + 1];
+  };
+  assert.equal(smp({ vcpus: 1 }), "1,maxcpus=2");
+  assert.equal(smp({ vcpus: 1, accelerator: "kvm" }), "1");
+  assert.equal(smp({ vcpus: 2 }), "2");
+});

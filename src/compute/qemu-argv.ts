@@ -52,6 +52,14 @@ export function qemuArgv(spec: MachineSpec, files: QemuFiles): string[] {
   ];
 }
 
+/**
+ * A machine that could never have a second processor is emulated without memory barriers (QEMU before 8.1), though its
+ * devices are served by another thread: NVMe then misses a doorbell in one of some thousand requests, and the guest waits
+ * for ever. A processor that might be plugged in keeps the barriers.
+ */
+const processors = ({ vcpus, accelerator }: MachineSpec): string =>
+  vcpus === 1 && accelerator === "tcg" ? "1,maxcpus=2" : String(vcpus);
+
 function hardware(spec: MachineSpec): string[] {
   return [
     ...["-machine", "q35,usb=off,vmport=off,dump-guest-core=off"],
@@ -60,7 +68,7 @@ function hardware(spec: MachineSpec): string[] {
       spec.accelerator === "kvm" ? "kvm" : `tcg,thread=multi,tb-size=${translationCacheMib(spec.memoryMib)}`,
     ],
     ...["-cpu", cpuModel(spec.accelerator)],
-    ...["-smp", String(spec.vcpus), "-m", String(spec.memoryMib)],
+    ...["-smp", processors(spec), "-m", String(spec.memoryMib)],
     ...["-rtc", "base=utc"],
     // Nothing here could wake a guest up again.
     ...["-global", "ICH9-LPC.disable_s3=1", "-global", "ICH9-LPC.disable_s4=1"],

@@ -60,7 +60,7 @@ export async function bootBare(t: TestContext, options: BareMachineOptions): Pro
   const qmpSocket = join(directory, "qmp");
 
   const argv = ["-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35", "-accel", "tcg,thread=multi"];
-  argv.push("-m", `${options.memoryMib ?? 256}`, "-smp", "1", "-no-reboot", "-device", "pvpanic-pci");
+  argv.push("-m", `${options.memoryMib ?? 256}`, "-smp", "1,maxcpus=2", "-no-reboot", "-device", "pvpanic-pci");
   argv.push(
     "-chardev",
     `file,id=con,path=${log}`,

@@ -121,6 +121,8 @@ export async function bootGuest(nic: Nic, attachment: NicAttachment, directory: 
   const argv = [
     ...attachment.launcher,
     "qemu-system-x86_64",
+    // As `qemuArgv`: one emulated processor alone would do without memory barriers.
+    ...["-smp", "1,maxcpus=2"],
     ...["-machine", "q35", "-accel", "tcg", "-m", "96", "-nodefaults", "-no-user-config", "-display", "none"],
     ...[
       "-kernel",
