@@ -1,4 +1,4 @@
-// node bench/launch/run.ts [--rounds N]: what a launch, a capture and a start of the server cost.
+// node bench/launch/run.ts [--rounds N] [--parts abcd]: what a launch, a capture and a start of the server cost.
 //
 // Everything runs in one go, side by side, on a fresh data directory and the bundled server:
 //   (a) run-instances → SSH answers, against the same QEMU command started by hand on a plain raw copy of the same disk
@@ -28,7 +28,14 @@ import {
 import { bootByHand } from "./by-hand.ts";
 
 const ROOT = dirname(dirname(import.meta.dirname));
-const { values } = parseArgs({ options: { rounds: { type: "string", default: "5" }, keep: { type: "boolean" } } });
+const { values } = parseArgs({
+  options: {
+    rounds: { type: "string", default: "5" },
+    parts: { type: "string", default: "abcd" },
+    keep: { type: "boolean" },
+  },
+});
+const asked = (part: string): boolean => values.parts.includes(part);
 const rounds = Number(values.rounds);
 const scratch = mkdtempSync(join(tmpdir(), "ingot-bench-"));
 const data = join(scratch, "d");
@@ -207,7 +214,7 @@ async function partB(ec2: EC2Client, image: string): Promise<void> {
       const { Images = [] } = await ec2.send(new DescribeImagesCommand({ ImageIds: [ImageId] }));
       if (Images[0]?.State === "available") break;
       if (Images[0]?.State === "failed") throw new Error(Images[0].StateReason?.Message);
-      await sleep(20); // asked without a pause, the answers would take the processor that is measured
+      await sleep(50); // asked without a pause, the answers would take the processor that is measured
     }
     captures.push(performance.now() - since);
     await sleep(500);
@@ -333,13 +340,15 @@ async function main(): Promise<void> {
     `Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model}, ${new Date().toISOString().slice(0, 10)}; \`node bench/launch/run.ts\``,
   );
   say("");
-  const big = await moreImages(ec2, tiny);
-  await partA(ec2, tiny, big);
-  await partB(ec2, tiny);
-  await partC(ec2, tiny);
+  if (asked("a") || asked("d")) {
+    const big = await moreImages(ec2, tiny);
+    if (asked("a")) await partA(ec2, tiny, big);
+  }
+  if (asked("b")) await partB(ec2, tiny);
+  if (asked("c")) await partC(ec2, tiny);
   await server.end();
-  await partD();
-  writeFileSync(join(import.meta.dirname, "results.md"), `${results.join("\n")}\n`);
+  if (asked("d")) await partD();
+  if (values.parts === "abcd") writeFileSync(join(import.meta.dirname, "results.md"), `${results.join("\n")}\n`);
 }
 
 mkdirSync(data, { recursive: true });

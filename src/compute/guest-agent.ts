@@ -6,7 +6,9 @@ import { createConnection } from "node:net";
 import { chain } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 
-/** An agent answers a sync within milliseconds. Guests without one are asked at every capture: so, soon given up. */
+/** QEMU's name for its end of the channel. */
+export const AGENT_CHARDEV = "qga";
+/** An agent answers a sync within milliseconds. One that hangs keeps its end open all the same: so, soon given up. */
 const SYNC_LIMIT_MS = 300;
 /** Freezing flushes what the guest holds: 0.13 s for an idle Debian. EC2 gives Windows' VSS 10 s. */
 const FREEZE_LIMIT_MS = 10_000;

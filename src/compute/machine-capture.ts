@@ -19,7 +19,7 @@ import type { CaptureSpec } from "../model/disk.ts";
 import { volumeSerial } from "./block-nodes.ts";
 import { addBitmap, bitmapAction, bitmapName, mergeBack, reconcileBitmaps } from "./dirty-bitmaps.ts";
 import { type DiskKeySource, encryptOption } from "./disk-key.ts";
-import { whileFrozen } from "./guest-agent.ts";
+import { AGENT_CHARDEV, whileFrozen } from "./guest-agent.ts";
 import { captureFile, capturesOnDisk, fleeceFile, type InstanceDirectory } from "./instance-directory.ts";
 import { createQcow2 } from "./qcow2.ts";
 import { type Qmp, QmpClosedError, QmpError } from "./qmp.ts";
@@ -146,7 +146,8 @@ export class MachineCaptures {
       const actions = volumes.flatMap(instantActions);
       const instant = () => this.#qmp().execute("transaction", { actions });
       let frozen = false;
-      if (options.freeze === true) ({ frozen } = await whileFrozen(this.#directory.guestAgent, this.#log, instant));
+      if (options.freeze === true && (await this.#hasAgent()))
+        ({ frozen } = await whileFrozen(this.#directory.guestAgent, this.#log, instant));
       else await instant();
       for (const volume of volumes) await this.#export(volume);
       return this.#handle(volumes, frozen);
@@ -192,6 +193,12 @@ export class MachineCaptures {
       await this.#tearDown(snapshotId, volumeId, ok);
       this.#busy.delete(volumeId);
     });
+  }
+
+  /** Has a program in the guest opened the agent's port? To find out by asking takes as long as an answer may. */
+  async #hasAgent(): Promise<boolean> {
+    const devices = await this.#qmp().execute("query-chardev");
+    return devices.some((device) => device.label === AGENT_CHARDEV && device["frontend-open"]);
   }
 
   async #nodes(): Promise<readonly QmpBlockNode[]> {

@@ -6,6 +6,7 @@ import type { VolumeId } from "../base/ids.ts";
 import type { MachineDisk } from "../model/disk.ts";
 import { deviceName, volumeNodes, volumeSerial } from "./block-nodes.ts";
 import { secretObject } from "./disk-key.ts";
+import { AGENT_CHARDEV } from "./guest-agent.ts";
 import { instanceDirectory } from "./instance-directory.ts";
 import type { DataDiskModel, MachineSpec } from "./machine-spec.ts";
 
@@ -128,8 +129,8 @@ function controls(directory: ReturnType<typeof instanceDirectory>): string[] {
     ...["-chardev", listen("qmp2", directory.qmpSpare), "-mon", "chardev=qmp2,mode=control"],
     ...["-chardev", `${listen("con", directory.console)},logfile=${optionValue(directory.consoleLog)},logappend=on`],
     ...["-serial", "chardev:con"],
-    ...["-device", "virtio-serial-pci,addr=7.0", "-chardev", listen("qga", directory.guestAgent)],
-    ...["-device", "virtserialport,chardev=qga,name=org.qemu.guest_agent.0"],
+    ...["-device", "virtio-serial-pci,addr=7.0", "-chardev", listen(AGENT_CHARDEV, directory.guestAgent)],
+    ...["-device", `virtserialport,chardev=${AGENT_CHARDEV},name=org.qemu.guest_agent.0`],
   ];
 }
 

@@ -74,6 +74,7 @@ export interface QmpCommands {
     None,
     readonly { readonly id: string; readonly "node-name": string; readonly "shutting-down": boolean }[],
   ];
+  "query-chardev": [None, readonly { readonly label: string; readonly "frontend-open": boolean }[]];
   "query-jobs": [None, readonly QmpJob[]];
   transaction: [{ readonly actions: readonly TransactionAction[] }, None];
   "nbd-server-start": [

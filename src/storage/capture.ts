@@ -100,7 +100,9 @@ export async function captureDisk(
     }
   }
 
-  const wanted = Math.max(1, Math.min(context.pool.perTask, Math.ceil(dataBytes / BYTES_PER_WORKER)));
+  // A processor is left to a guest that runs, and to its QEMU, which hands out the blocks.
+  const most = source.kind === "nbd" ? context.pool.perTask - 1 : context.pool.perTask;
+  const wanted = Math.max(1, Math.min(most, Math.ceil(dataBytes / BYTES_PER_WORKER)));
   const packs = new PublishedPacks(context);
   return context.pool.with(wanted, async (workers) => {
     const stop = (): void => {
