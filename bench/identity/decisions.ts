@@ -19,6 +19,7 @@ import { openIdentity } from "../../src/identity/identity.ts";
 import { newMasterKey } from "../../src/identity/master-key.ts";
 import { compilePolicy } from "../../src/identity/policy/compile.ts";
 import { contextOf } from "../../src/identity/policy/context.ts";
+import type { ResourceCheck } from "../../src/model/access.ts";
 import { parseSignature, signingKeys, signRequest, verifySignature } from "../../src/protocol/sigv4.ts";
 import type { WireRequest } from "../../src/protocol/wire.ts";
 
@@ -102,10 +103,12 @@ try {
   const account = await createAccount({ database, masterKey, now }, { name: "bench", email: "bench@example.com" });
   const identity = openIdentity({ database, masterKey });
   const names = ["instance/*", "subnet/s-1", "security-group/sg-1", "network-interface/*", "volume/*"];
-  const checks = [
+  let checks = [
     "arn:aws:ec2:us-east-1::image/ami-1",
     ...names.map((name) => `arn:aws:ec2:us-east-1:${account.id}:${name}`),
-  ].map((resource) => ({ action: "ec2:RunInstances", resource, keys: { "ec2:InstanceType": "t3.micro" } }));
+  ].map(
+    (resource): ResourceCheck => ({ action: "ec2:RunInstances", resource, keys: { "ec2:InstanceType": "t3.micro" } }),
+  );
   const facts = { now, sourceIp: "127.0.0.1", userAgent: "bench", region: "us-east-1", secure: false };
   const signedBy = (credentials: Credentials, bytes: number) => {
     const start = "Action=DescribeRegions&Version=2016-11-15&x=";
@@ -152,7 +155,7 @@ try {
     tags: {},
     chained: false,
   });
-  for (const check of checks) check.resource = check.resource.replace(account.id, role);
+  checks = checks.map((check) => ({ ...check, resource: check.resource.replace(account.id, role) }));
   await measureRequest("a role's session, 50 statements, 4 KiB", session, signedBy(session, 4096));
 } finally {
   await database.close();

@@ -2,7 +2,7 @@
 // ask for; or it words the refusal.
 import { ApiError, type ErrorCode } from "../base/api-error.ts";
 import { isAccountId } from "../base/ids.ts";
-import type { ConditionKeys, Grant, ResourceCheck } from "../model/access.ts";
+import type { Action, ConditionKeys, Grant, ResourceCheck } from "../model/access.ts";
 import type { Caller } from "../model/identity/caller.ts";
 import type { AuthorizationMessages } from "./authorization-message.ts";
 import { callerKeys, subjectOf } from "./caller-keys.ts";
@@ -45,7 +45,7 @@ export interface Authorizer {
    * Does any policy let the caller do `action` to anything at all? For calls that do not come so far as to name a resource.
    * @returns what the client is told when none does
    */
-  mayAtAll(service: string, caller: Caller, action: string): Promise<ApiError | null>;
+  mayAtAll(service: string, caller: Caller, action: Action): Promise<ApiError | null>;
   /** What bears on a caller: for explanations. */
   policiesOf(caller: Caller): Promise<PolicySet>;
   /** What the client is told: the code and sentence of its service, in EC2 with the encoded message. */

@@ -1,5 +1,5 @@
 // Condition keys that every request has: of the caller, and of the request itself.
-import type { ConditionKeys } from "../model/access.ts";
+import type { ConditionKeys, OpenConditionKeys } from "../model/access.ts";
 import { type Caller, principalArn } from "../model/identity/caller.ts";
 import type { Subject } from "./policy/principal.ts";
 
@@ -35,7 +35,7 @@ const PRINCIPAL_TYPE = {
 } as const;
 
 export function callerKeys(caller: Caller): ConditionKeys {
-  const keys: Record<string, string | readonly string[]> = {
+  const keys: OpenConditionKeys = {
     "aws:PrincipalArn": principalArn(caller),
     "aws:PrincipalAccount": caller.accountId,
     "aws:PrincipalType": PRINCIPAL_TYPE[caller.kind],
@@ -56,7 +56,7 @@ export function callerKeys(caller: Caller): ConditionKeys {
     if (session.sourceIdentity !== undefined) keys["aws:SourceIdentity"] = session.sourceIdentity;
   }
   if (caller.kind === "assumed-role" && caller.instance !== undefined) {
-    keys["ec2:SourceInstanceARN"] = caller.instance.instanceArn;
+    keys["ec2:SourceInstanceArn"] = caller.instance.instanceArn;
     keys["ec2:RoleDelivery"] = caller.instance.roleDelivery;
   }
   return keys;

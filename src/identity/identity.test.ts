@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { type AccountId, accountId } from "../base/ids.ts";
 import { type Database, openDatabase } from "../database/database.ts";
+import type { Action, ResourceCheck } from "../model/access.ts";
 import { raiseGeneration } from "../model/identity/account.ts";
 import type { Caller } from "../model/identity/caller.ts";
 import { createAccount } from "./bootstrap.ts";
@@ -60,7 +61,7 @@ async function changing(database: Database, account: AccountId, change: (db: Dat
   });
 }
 
-const stop = {
+const stop: ResourceCheck = {
   action: "ec2:StopInstances",
   resource: `arn:aws:ec2:us-east-1:${ACCOUNT}:instance/i-1`,
   keys: {},
@@ -173,7 +174,7 @@ test("a session token is bound to its key, its time and its limits", async (t) =
   assert.equal((await identity.credentials.find(accessKeyId, undefined, NOW)).kind, "invalid-token");
   const other = `${accessKeyId.slice(0, -1)}${accessKeyId.endsWith("2") ? "3" : "2"}`;
   assert.equal((await identity.credentials.find(other, sessionToken, NOW)).kind, "invalid-token");
-  const verdict = (action: string) => identity.authorizer.authorize(found.caller, [{ ...stop, action }], FACTS);
+  const verdict = (action: Action) => identity.authorizer.authorize(found.caller, [{ ...stop, action }], FACTS);
   assert.equal((await verdict("ec2:DescribeImages")).granted, true);
   const refused = await verdict("ec2:StopInstances");
   assert.ok(!refused.granted);

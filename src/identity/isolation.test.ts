@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { documentOf, FIRST, identityWorld, SECOND, userWith } from "../../test/support/identity-world.ts";
-import type { ResourceCheck } from "../model/access.ts";
+import type { Action, ResourceCheck } from "../model/access.ts";
 
 const PRIVATE = [
   `arn:aws:ec2:us-east-1:${SECOND}:instance/i-0abc`,
@@ -13,7 +13,13 @@ const PRIVATE = [
   `arn:aws:ssm:us-east-1:${SECOND}:parameter/secret`,
   `arn:aws:cloudtrail:us-east-1:${SECOND}:trail/t`,
 ];
-const ACTIONS = ["ec2:TerminateInstances", "iam:PassRole", "iam:CreateAccessKey", "ssm:GetParameter", "sts:AssumeRole"];
+const ACTIONS: Action[] = [
+  "ec2:TerminateInstances",
+  "iam:PassRole",
+  "iam:CreateAccessKey",
+  "ssm:GetParameter",
+  "sts:AssumeRole",
+];
 
 const pattern = fc.oneof(
   fc.constantFrom("*", `arn:aws:*:*:${SECOND}:*`, "arn:aws:*", "arn:*:*:*:*:*", ...PRIVATE),
@@ -75,7 +81,7 @@ test("no policy of one account yields another's private resources", async (t) =>
 test("policies that allow everything do allow everything of their own account", async (t) => {
   const world = await identityWorld(t);
   for (const resource of PRIVATE) {
-    for (const action of ["ec2:TerminateInstances", "iam:PassRole"]) {
+    for (const action of ["ec2:TerminateInstances", "iam:PassRole"] as const) {
       assert.equal(await world.may(world.second.administrator, action, resource), true);
       assert.equal(await world.may(world.first.administrator, action, resource), false);
     }

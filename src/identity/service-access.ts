@@ -1,5 +1,5 @@
 // What a resource's policy lets a service of AWS's name do: cloudtrail.amazonaws.com, which is a part of this server.
-import type { ConditionKeys } from "../model/access.ts";
+import type { Action, ConditionKeys } from "../model/access.ts";
 import { questionOf } from "./evaluate.ts";
 import type { CompiledPolicy } from "./policy/compile.ts";
 import { contextOf } from "./policy/context.ts";
@@ -8,7 +8,7 @@ import { contextOf } from "./policy/context.ts";
 export function serviceMay(
   policy: CompiledPolicy,
   service: string,
-  asked: { readonly action: string; readonly resource: string; readonly keys: ConditionKeys },
+  asked: { readonly action: Action; readonly resource: string; readonly keys: ConditionKeys },
 ): boolean {
   const question = questionOf({
     action: asked.action,

@@ -2,7 +2,7 @@
 import { ApiError } from "../base/api-error.ts";
 import type { Region } from "../base/ids.ts";
 import type { Db } from "../database/database.ts";
-import type { ConditionKeys, Grant } from "./access.ts";
+import type { ConditionKeys, Grant, OpenConditionKeys } from "./access.ts";
 
 export interface Tag {
   readonly key: string;
@@ -158,7 +158,7 @@ export async function dropTags(tx: Db, ids: readonly string[]): Promise<void> {
 
 /** Condition keys that a call with tags carries: `aws:RequestTag/K` and `aws:TagKeys`. */
 export function requestTagKeys(tags: readonly Tag[]): ConditionKeys {
-  const keys: Record<string, string | readonly string[]> = {};
+  const keys: OpenConditionKeys = {};
   for (const { key, value } of tags) keys[`aws:RequestTag/${key}`] = value;
   if (tags.length > 0) keys["aws:TagKeys"] = tags.map((tag) => tag.key);
   return keys;
@@ -166,7 +166,7 @@ export function requestTagKeys(tags: readonly Tag[]): ConditionKeys {
 
 /** Condition keys of a tagged resource: `aws:ResourceTag/K` and EC2's own `ec2:ResourceTag/K`. */
 export function resourceTagKeys(tags: readonly Tag[]): ConditionKeys {
-  const keys: Record<string, string> = {};
+  const keys: OpenConditionKeys = {};
   for (const { key, value } of tags) {
     keys[`aws:ResourceTag/${key}`] = value;
     keys[`ec2:ResourceTag/${key}`] = value;

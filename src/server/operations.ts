@@ -1,5 +1,6 @@
 // The operations table: every action that Ingot answers. It feeds dispatch, IAM's and the audit trail's names,
 // `docs/parity.md` and the coverage tests; nothing else lists actions.
+import type { Action } from "../model/access.ts";
 import type { ServiceName } from "../protocol/wire.ts";
 import { cloudtrailOperations } from "../services/cloudtrail/operations.ts";
 import { ebsOperations } from "../services/ebs/operations.ts";
@@ -21,7 +22,7 @@ import { ssmOperations } from "../services/ssm/operations.ts";
 import { stsOperations } from "../services/sts/operations.ts";
 
 /** An action whose types have been left behind: the pipeline hands `run` what `resolve` and the codec have made. */
-export type AnyOperation = Operation<string, never, unknown>;
+export type AnyOperation = Operation<Action, never, unknown>;
 
 export const OPERATIONS: Readonly<Record<ServiceName, Readonly<Record<string, AnyOperation>>>> = {
   ec2: {

@@ -16,7 +16,7 @@ import type { Region } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import type { Database } from "../database/database.ts";
 import { requestKeys } from "../identity/caller-keys.ts";
-import type { ConditionKeys, Grant, ResourceCheck } from "../model/access.ts";
+import type { Action, ConditionKeys, Grant, ResourceCheck } from "../model/access.ts";
 import type { Caller } from "../model/identity/caller.ts";
 import { accountOfAccessKey } from "../model/identity/ids.ts";
 import { DEFAULT_REGION, isRegion } from "../model/regions.ts";
@@ -227,7 +227,7 @@ export function createPipeline(parts: PipelineParts): Answering {
   }
 
   /** Before a caller hears what is wrong with a call: whoever may not make it hears that, and nothing else. */
-  async function mustHaveSomeLeave(caller: Caller, action: string, error: unknown): Promise<void> {
+  async function mustHaveSomeLeave(caller: Caller, action: Action, error: unknown): Promise<void> {
     // A denial of `resolve` itself is as good as ours. What is our own fault is no secret either.
     if (!(error instanceof ApiError) || error.code === "UnauthorizedOperation") return;
     const denial = await parts.identity.authorizer.mayAtAll(action.slice(0, action.indexOf(":")), caller, action);

@@ -3,6 +3,7 @@ import type { DeliveryTo } from "../audit/trail-delivery.ts";
 import type { Db } from "../database/database.ts";
 import { compilePolicy } from "../identity/policy/compile.ts";
 import { serviceMay } from "../identity/service-access.ts";
+import type { ConditionKeys } from "../model/access.ts";
 import { bucketArn, findBucket, objectArn } from "../objects/buckets.ts";
 
 const SERVICE = "cloudtrail.amazonaws.com";
@@ -11,7 +12,7 @@ export async function bucketLetsTrailIn(db: Db, { bucket, key, trailArn, account
   const found = await findBucket(db, bucket);
   if (found?.policy === undefined || found.policy === null) return false;
   const policy = compilePolicy(found.policy, "resource", found.principalIds);
-  const keys = {
+  const keys: ConditionKeys = {
     "aws:SourceArn": trailArn,
     "aws:SourceAccount": accountId,
     "aws:ResourceAccount": found.accountId,

@@ -1,7 +1,7 @@
 // How an action of the API is declared. The pipeline (`server/pipeline.ts`) does the rest: it authenticates, decodes by the
 // schema, opens the audit entry, asks `resolve` what is touched, authorises every check, answers a DryRun, runs, encodes.
 import type { StaticOperationSchema } from "@smithy/types";
-import type { ConditionKeys, Grant, ResourceCheck } from "../model/access.ts";
+import type { Action, ConditionKeys, Grant, ResourceCheck } from "../model/access.ts";
 import type { RequestContext } from "./context.ts";
 
 /** What the pipeline must know before it may run the action. */
@@ -33,7 +33,7 @@ export interface AuditedResource {
  * @typeParam O  the SDK's output type (members that the wire does not carry, such as `$metadata`, are not asked for)
  * @typeParam R  what `resolve` has loaded, handed to `run`
  */
-export interface Operation<A extends string, I, O, R extends Resolution = Resolution> {
+export interface Operation<A extends Action, I, O, R extends Resolution = Resolution> {
   /** IAM's name for it. `resolve` asks for this permission, and mostly for others besides. */
   readonly action: A;
   /** The SDK's operation schema: `DeregisterImage$`. Names the action and drives codec and audit. */
@@ -46,11 +46,11 @@ export interface Operation<A extends string, I, O, R extends Resolution = Resolu
 }
 
 /** Declares an action; only ties the types together. */
-export const operation = <const A extends string, I, O, R extends Resolution>(
+export const operation = <const A extends Action, I, O, R extends Resolution>(
   declaration: Operation<A, I, O, R>,
 ): Operation<A, I, O, R> => declaration;
 
 /** A resolution for actions without resources, as nearly all Describes are. */
-export const onAnything = (action: string, keys: ConditionKeys = {}): Resolution => ({
+export const onAnything = (action: Action, keys: ConditionKeys = {}): Resolution => ({
   checks: [{ action, resource: "*", keys }],
 });

@@ -19,7 +19,7 @@ import { newVolumeRow } from "../../src/model/volume.ts";
 import { insertVolumes, volumeAttached } from "../../src/model/volume-rows.ts";
 import { pageTokens } from "../../src/protocol/pages.ts";
 import type { Parts, RequestContext } from "../../src/services/context.ts";
-import type { Operation, Resolution } from "../../src/services/operation.ts";
+import type { Resolution } from "../../src/services/operation.ts";
 import { openStore, type SnapshotStore } from "../../src/storage/store.ts";
 import { testDatabase } from "./test-database.ts";
 
@@ -49,13 +49,12 @@ export class ActionWorld {
   }
 
   /** Calls an action as an account. */
-  async call<A extends string, I, O, R extends Resolution>(
-    operation: Operation<A, I, O, R>,
+  async call<I, O, R extends Resolution>(
+    action: Action<I, O, R>,
     input: I,
     accountId: string = OWNER,
     region: Region = EAST,
   ): Promise<O> {
-    const action: Action<I, O, R> = operation;
     const ctx = this.context(accountId, region);
     const resolved = await action.resolve(ctx, input);
     this.checks = resolved.checks;

@@ -13,6 +13,7 @@ import { createAccount, type NewAccount } from "../../src/identity/bootstrap.ts"
 import { requestKeys } from "../../src/identity/caller-keys.ts";
 import { type Identity, openIdentity } from "../../src/identity/identity.ts";
 import { newMasterKey } from "../../src/identity/master-key.ts";
+import type { Action, ConditionKeys } from "../../src/model/access.ts";
 import type { Caller } from "../../src/model/identity/caller.ts";
 import type { Parts, RequestContext } from "../../src/services/context.ts";
 import { iamOperations } from "../../src/services/iam/operations.ts";
@@ -46,7 +47,7 @@ export interface IdentityWorld {
     input: Partial<InputOf<Operations[N]>>,
   ): Promise<OutputOf<Operations[N]>>;
   /** May these credentials do this? */
-  may(credentials: Credentials, action: string, resource: string, keys?: Record<string, string>): Promise<boolean>;
+  may(credentials: Credentials, action: Action, resource: string, keys?: ConditionKeys): Promise<boolean>;
 }
 
 export const FIRST = accountId("111111111111");
@@ -82,7 +83,7 @@ export async function identityWorld(t: TestContext): Promise<IdentityWorld> {
       const caller = await world.callerOf(credentials);
       const ctx = contextFor(world, caller);
       // The types of input and output are tied by name in the signature; inside, one action is like another.
-      const operation = OPERATIONS[name] as unknown as Operation<string, object, unknown>;
+      const operation = OPERATIONS[name] as unknown as Operation<Action, object, unknown>;
       const resolved = await operation.resolve(ctx, input);
       const service = operation.action.slice(0, operation.action.indexOf(":"));
       const answer = await identity.authorizer.authorize(caller, resolved.checks, factsOf(world));

@@ -9,8 +9,7 @@ export interface Context {
 /** Keys of one layer by lower-cased name. */
 export function contextOf(keys: ConditionKeys): ReadonlyMap<string, string | readonly string[]> {
   const map = new Map<string, string | readonly string[]>();
-  for (const name in keys) {
-    const value = keys[name];
+  for (const [name, value] of Object.entries(keys)) {
     if (value !== undefined) map.set(name.toLowerCase(), value);
   }
   return map;

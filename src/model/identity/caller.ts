@@ -86,7 +86,7 @@ export interface FederatedUserCaller extends CallerBase {
 
 export interface InstanceSession {
   readonly instanceId: string;
-  /** `ec2:SourceInstanceARN`. */
+  /** `ec2:SourceInstanceArn`. */
   readonly instanceArn: string;
   /** `ec2:RoleDelivery`: the version of IMDS that handed the credentials out. */
   readonly roleDelivery: "1.0" | "2.0";

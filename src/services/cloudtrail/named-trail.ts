@@ -2,7 +2,7 @@
 import { type Trail, trailArn, trailsOf } from "../../audit/trails.ts";
 import { ApiError } from "../../base/api-error.ts";
 import { type AccountId, isAccountId, type Region } from "../../base/ids.ts";
-import type { ConditionKeys, ResourceCheck } from "../../model/access.ts";
+import type { Action, ConditionKeys, ResourceCheck } from "../../model/access.ts";
 import { isRegion } from "../../model/regions.ts";
 import type { RequestContext } from "../context.ts";
 import { trailName } from "./trail-input.ts";
@@ -25,7 +25,7 @@ export function parseTrailName(ctx: RequestContext, text: string | undefined): T
   return { region, accountId, name: trailName(name) };
 }
 
-export interface NamedTrail<A extends string> {
+export interface NamedTrail<A extends Action> {
   readonly trail: Trail;
   readonly checks: readonly ResourceCheck<A>[];
 }
@@ -34,7 +34,7 @@ export interface NamedTrail<A extends string> {
  * A trail that must be there, to be read.
  * @throws ApiError `TrailNotFoundException`, told only to those who may do `action` to it
  */
-export async function mustFindTrail<A extends string>(
+export async function mustFindTrail<A extends Action>(
   ctx: RequestContext,
   action: A,
   text: string | undefined,
@@ -51,7 +51,7 @@ export async function mustFindTrail<A extends string>(
  * The same, to be changed: in its home Region only.
  * @throws ApiError `TrailNotFoundException`, `InvalidHomeRegionException`
  */
-export async function mustFindTrailAtHome<A extends string>(
+export async function mustFindTrailAtHome<A extends Action>(
   ctx: RequestContext,
   action: A,
   text: string | undefined,
@@ -89,7 +89,7 @@ async function findNamed(ctx: RequestContext, named: TrailName): Promise<Trail |
   );
 }
 
-export const trailCheck = <A extends string>(action: A, trail: Trail, keys: ConditionKeys = {}): ResourceCheck<A> => ({
+export const trailCheck = <A extends Action>(action: A, trail: Trail, keys: ConditionKeys = {}): ResourceCheck<A> => ({
   action,
   resource: trail.arn,
   keys: {

@@ -1,7 +1,7 @@
 // What the six calls of EBS direct share: which snapshot is meant, who may do what to it, and tokens.
 import { ApiError } from "../../base/api-error.ts";
 import { isId, type SnapshotId } from "../../base/ids.ts";
-import type { ResourceCheck } from "../../model/access.ts";
+import type { Action, ResourceCheck } from "../../model/access.ts";
 import { snapshotArn } from "../../model/arn.ts";
 import { type DirectUpload, type Snapshot, uploadOf, uploadTimedOut } from "../../model/snapshot.ts";
 import { createVolumePermissionsOf, findSnapshot } from "../../model/snapshot-rows.ts";
@@ -66,7 +66,7 @@ export function mustBeOpen(snapshot: Snapshot, upload: DirectUpload, now: Date):
   }
 }
 
-export async function blockCheck(ctx: RequestContext, action: string, snapshot: Snapshot): Promise<ResourceCheck> {
+export async function blockCheck(ctx: RequestContext, action: Action, snapshot: Snapshot): Promise<ResourceCheck> {
   const tags = await tagsOf(ctx.database.read, ctx.caller.accountId, [snapshot.id]);
   return {
     action,

@@ -3,6 +3,7 @@ import { StartSnapshot$, type StartSnapshotRequest, type StartSnapshotResponse }
 import { ApiError } from "../../base/api-error.ts";
 import { newId, type SnapshotId } from "../../base/ids.ts";
 import { BLOCK_BYTES, GIB } from "../../base/units.ts";
+import type { ConditionKeys } from "../../model/access.ts";
 import { snapshotArn } from "../../model/arn.ts";
 import { keepToken, type TokenUse, tokenResult } from "../../model/client-token.ts";
 import { type DirectUpload, type Snapshot, uploadOf } from "../../model/snapshot.ts";
@@ -31,7 +32,7 @@ export const startSnapshot = operation({
       throw invalid("INVALID_VOLUME_SIZE", `The volume size must be at least the parent's, ${parent.size_gib} GiB.`);
     }
     const arn = snapshotArn(ctx.region, "*");
-    const keys = {
+    const keys: ConditionKeys = {
       "ebs:VolumeSize": String(volumeSize),
       ...(input.Description ? { "ebs:Description": input.Description } : {}),
       ...(parent === undefined ? {} : { "ebs:ParentSnapshot": snapshotArn(ctx.region, parent.id) }),

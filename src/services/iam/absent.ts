@@ -23,11 +23,12 @@ import {
 } from "@aws-sdk/client-iam";
 import type { StaticOperationSchema } from "@smithy/types";
 import { ApiError } from "../../base/api-error.ts";
+import type { Action } from "../../model/access.ts";
 import { onAnything, operation } from "../operation.ts";
 import { existing, ownUserName, resolveEntity } from "./entity.ts";
 
 /** A list of things of one user, who must exist. */
-const noneOfUser = <const A extends string, I extends { UserName?: string | undefined }, O>(
+const noneOfUser = <const A extends Action, I extends { UserName?: string | undefined }, O>(
   action: A,
   schema: StaticOperationSchema,
   _input: (input: I) => void,
@@ -44,7 +45,7 @@ const noneOfUser = <const A extends string, I extends { UserName?: string | unde
     },
   });
 
-const none = <const A extends string, I, O>(
+const none = <const A extends Action, I, O>(
   action: A,
   schema: StaticOperationSchema,
   _input: (input: I) => void,

@@ -13,6 +13,7 @@ import {
 import { ApiError } from "../../base/api-error.ts";
 import type { Db } from "../../database/database.ts";
 import { insertAccessKey } from "../../identity/bootstrap.ts";
+import type { Action } from "../../model/access.ts";
 import { rootArn } from "../../model/identity/account.ts";
 import { type Entity, entityArn, noSuchEntity } from "../../model/identity/entities.ts";
 import type { RequestContext } from "../context.ts";
@@ -27,7 +28,7 @@ interface Holder extends EntityResolution {
   readonly root: boolean;
 }
 
-async function holderOf(ctx: RequestContext, userName: string | undefined, action: string): Promise<Holder> {
+async function holderOf(ctx: RequestContext, userName: string | undefined, action: Action): Promise<Holder> {
   const { caller } = ctx;
   if (userName === undefined && caller.kind === "root") {
     const checks = [{ action, resource: rootArn(caller.accountId), keys: {} }];

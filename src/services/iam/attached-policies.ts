@@ -24,6 +24,7 @@ import {
 import type { StaticOperationSchema } from "@smithy/types";
 import { ApiError } from "../../base/api-error.ts";
 import { awsManagedPolicy } from "../../identity/aws-managed/index.ts";
+import type { Action } from "../../model/access.ts";
 import { type EntityKind, listEntities } from "../../model/identity/entities.ts";
 import { findManagedPolicy } from "../../model/identity/managed-policies.ts";
 import { operation } from "../operation.ts";
@@ -50,7 +51,7 @@ async function resolveHolder(
   ctx: Parameters<typeof resolveEntity>[0],
   kind: Holder,
   name: string | undefined,
-  action: string,
+  action: Action,
   arn: string,
 ) {
   const resolved = await resolveEntity(ctx, kind, name, action, { "iam:PolicyARN": arn });
@@ -58,7 +59,7 @@ async function resolveHolder(
   return { ...resolved, arn, checks };
 }
 
-const attach = <const A extends string, I extends Attaching>(
+const attach = <const A extends Action, I extends Attaching>(
   kind: Holder,
   action: A,
   schema: StaticOperationSchema,
@@ -92,7 +93,7 @@ const attach = <const A extends string, I extends Attaching>(
     },
   });
 
-const detach = <const A extends string, I extends Attaching>(
+const detach = <const A extends Action, I extends Attaching>(
   kind: Holder,
   action: A,
   schema: StaticOperationSchema,
@@ -117,7 +118,7 @@ const detach = <const A extends string, I extends Attaching>(
     },
   });
 
-const list = <const A extends string, I extends PageInput & { PathPrefix?: string | undefined }>(
+const list = <const A extends Action, I extends PageInput & { PathPrefix?: string | undefined }>(
   kind: Holder,
   action: A,
   schema: StaticOperationSchema,

@@ -1,7 +1,7 @@
 // What most actions of IAM have in common: they name a user, group, role or instance profile of the caller's account.
 import { ApiError } from "../../base/api-error.ts";
 import type { Db } from "../../database/database.ts";
-import type { ConditionKeys, Grant, ResourceCheck } from "../../model/access.ts";
+import type { Action, ConditionKeys, Grant, ResourceCheck } from "../../model/access.ts";
 import { raiseGeneration } from "../../model/identity/account.ts";
 import { type Entity, type EntityKind, entityArn, findEntity, noSuchEntity } from "../../model/identity/entities.ts";
 import type { RequestContext } from "../context.ts";
@@ -35,7 +35,7 @@ export async function resolveEntity(
   ctx: RequestContext,
   kind: EntityKind,
   value: string | undefined,
-  action: string,
+  action: Action,
   keys: ConditionKeys = {},
 ): Promise<EntityResolution> {
   const name = entityName(kind, value);
@@ -48,7 +48,7 @@ export function entityCheck(
   kind: EntityKind,
   name: string,
   entity: Entity | undefined,
-  action: string,
+  action: Action,
   keys: ConditionKeys = {},
 ): ResourceCheck {
   return {

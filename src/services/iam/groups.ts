@@ -17,6 +17,7 @@ import {
   type UpdateGroupRequest,
 } from "@aws-sdk/client-iam";
 import { isUniqueViolation } from "../../database/database.ts";
+import type { ResourceCheck } from "../../model/access.ts";
 import {
   type Entity,
   entityArn,
@@ -141,7 +142,7 @@ export const updateGroup = operation({
     const name = input.NewGroupName === undefined ? resolved.name : newEntityName("group", input.NewGroupName);
     const path = input.NewPath === undefined ? (resolved.entity?.path ?? "/") : pathOf(input.NewPath);
     const resource = entityArn("group", ctx.caller.accountId, path, name);
-    const checks = [...resolved.checks, { action: "iam:UpdateGroup", resource, keys: {} }];
+    const checks: ResourceCheck[] = [...resolved.checks, { action: "iam:UpdateGroup", resource, keys: {} }];
     return { ...resolved, to: { name, path }, checks };
   },
   run: async (ctx, input, resolved, grant) => {

@@ -28,6 +28,7 @@ import {
 import type { StaticOperationSchema } from "@smithy/types";
 import { ApiError } from "../../base/api-error.ts";
 import { parsePolicy } from "../../identity/policy/document.ts";
+import type { Action } from "../../model/access.ts";
 import type { RequestContext } from "../context.ts";
 import { operation } from "../operation.ts";
 import { encodedDocument } from "./answers.ts";
@@ -52,13 +53,13 @@ interface Named {
 const noSuchPolicy = (kind: Holder, name: string): ApiError =>
   new ApiError("NoSuchEntity", `The ${kind} policy with name ${name} cannot be found.`);
 
-async function resolveHolder(ctx: RequestContext, kind: Holder, name: string | undefined, action: string) {
+async function resolveHolder(ctx: RequestContext, kind: Holder, name: string | undefined, action: Action) {
   const resolved = await resolveEntity(ctx, kind, name, action);
   const checks = resolved.checks.map((each) => ({ ...each, keys: { ...each.keys, ...boundOf(resolved.entity) } }));
   return { ...resolved, checks };
 }
 
-const put = <const A extends string, I extends Named & { PolicyDocument: string | undefined }>(
+const put = <const A extends Action, I extends Named & { PolicyDocument: string | undefined }>(
   kind: Holder,
   action: A,
   schema: StaticOperationSchema,
@@ -102,7 +103,7 @@ const put = <const A extends string, I extends Named & { PolicyDocument: string 
   });
 
 /** The one answer's member differs by holder: `UserName`, `GroupName`, `RoleName`. */
-const get = <const A extends string, I extends Named, const M extends string>(
+const get = <const A extends Action, I extends Named, const M extends string>(
   kind: Holder,
   action: A,
   schema: StaticOperationSchema,
@@ -132,7 +133,7 @@ const get = <const A extends string, I extends Named, const M extends string>(
     },
   });
 
-const remove = <const A extends string, I extends Named>(
+const remove = <const A extends Action, I extends Named>(
   kind: Holder,
   action: A,
   schema: StaticOperationSchema,
@@ -160,7 +161,7 @@ const remove = <const A extends string, I extends Named>(
     },
   });
 
-const list = <const A extends string, I extends PageInput>(
+const list = <const A extends Action, I extends PageInput>(
   kind: Holder,
   action: A,
   schema: StaticOperationSchema,

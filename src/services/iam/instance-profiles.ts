@@ -15,6 +15,7 @@ import {
   type RemoveRoleFromInstanceProfileRequest,
 } from "@aws-sdk/client-iam";
 import { type Db, isUniqueViolation } from "../../database/database.ts";
+import type { ResourceCheck } from "../../model/access.ts";
 import {
   type Entity,
   entityArn,
@@ -68,7 +69,8 @@ export const createInstanceProfile = operation({
     const tags = parseTags(input.Tags);
     const resource = entityArn("instance-profile", ctx.caller.accountId, path, name);
     const keys = requestTagKeys(tags);
-    const tagging = Object.keys(tags).length === 0 ? [] : [{ action: "iam:TagInstanceProfile", resource, keys }];
+    const tagging: ResourceCheck[] =
+      Object.keys(tags).length === 0 ? [] : [{ action: "iam:TagInstanceProfile", resource, keys }];
     return { name, path, tags, checks: [{ action: "iam:CreateInstanceProfile", resource, keys }, ...tagging] };
   },
   run: async (ctx, _input, { name, path, tags }, grant) => {

@@ -19,7 +19,7 @@ import {
   awsManagedPolicy,
 } from "../../identity/aws-managed/index.ts";
 import { parsePolicy } from "../../identity/policy/document.ts";
-import type { ConditionKeys } from "../../model/access.ts";
+import type { Action, ConditionKeys, ResourceCheck } from "../../model/access.ts";
 import { newUniqueId } from "../../model/identity/ids.ts";
 import {
   findManagedPolicy,
@@ -57,7 +57,7 @@ export interface PolicyResolution extends Resolution {
 export async function resolvePolicy(
   ctx: RequestContext,
   value: string | undefined,
-  action: string,
+  action: Action,
   keys: ConditionKeys = {},
 ): Promise<PolicyResolution> {
   const arn = arnOf(value);
@@ -119,7 +119,8 @@ export const createPolicy = operation({
     const tags = parseTags(input.Tags);
     const resource = policyArn(ctx.caller.accountId, path, name);
     const keys = requestTagKeys(tags);
-    const tagging = Object.keys(tags).length === 0 ? [] : [{ action: "iam:TagPolicy", resource, keys }];
+    const tagging: ResourceCheck[] =
+      Object.keys(tags).length === 0 ? [] : [{ action: "iam:TagPolicy", resource, keys }];
     return {
       name,
       path,

@@ -13,7 +13,7 @@ import { ApiError } from "../../base/api-error.ts";
 import type { AccountId } from "../../base/ids.ts";
 import type { Db } from "../../database/database.ts";
 import { awsManagedPolicy } from "../../identity/aws-managed/index.ts";
-import type { ConditionKeys } from "../../model/access.ts";
+import type { Action, ConditionKeys } from "../../model/access.ts";
 import type { Entity } from "../../model/identity/entities.ts";
 import { operation } from "../operation.ts";
 import { change, current, resolveEntity } from "./entity.ts";
@@ -46,7 +46,7 @@ export const boundOf = (entity: Entity | undefined): ConditionKeys => boundaryKe
 
 type Bounded = "user" | "role";
 
-const put = <const A extends string, I extends { PermissionsBoundary: string | undefined }>(
+const put = <const A extends Action, I extends { PermissionsBoundary: string | undefined }>(
   kind: Bounded,
   action: A,
   schema: StaticOperationSchema,
@@ -75,7 +75,7 @@ const put = <const A extends string, I extends { PermissionsBoundary: string | u
     },
   });
 
-const remove = <const A extends string, I>(
+const remove = <const A extends Action, I>(
   kind: Bounded,
   action: A,
   schema: StaticOperationSchema,

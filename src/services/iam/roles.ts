@@ -16,6 +16,7 @@ import {
 } from "@aws-sdk/client-iam";
 import type { Db } from "../../database/database.ts";
 import { isUniqueViolation } from "../../database/database.ts";
+import type { ResourceCheck } from "../../model/access.ts";
 import { entityArn, entityTaken, findRole, listRoles, noSuchEntity, type Role } from "../../model/identity/entities.ts";
 import { newUniqueId } from "../../model/identity/ids.ts";
 import { operation, type Resolution } from "../operation.ts";
@@ -43,7 +44,7 @@ export const createRole = operation({
     const boundaryArn = boundaryArnOf(input.PermissionsBoundary);
     const resource = entityArn("role", ctx.caller.accountId, path, name);
     const keys = { ...requestTagKeys(tags), ...boundaryKeys(boundaryArn) };
-    const tagging = Object.keys(tags).length === 0 ? [] : [{ action: "iam:TagRole", resource, keys }];
+    const tagging: ResourceCheck[] = Object.keys(tags).length === 0 ? [] : [{ action: "iam:TagRole", resource, keys }];
     return {
       name,
       path,

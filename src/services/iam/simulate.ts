@@ -20,7 +20,7 @@ import { type DocumentKind, parsePolicy } from "../../identity/policy/document.t
 import { keysOf } from "../../identity/policy/keys.ts";
 import { statementSpans } from "../../identity/policy/positions.ts";
 import type { Subject } from "../../identity/policy/principal.ts";
-import type { ConditionKeys } from "../../model/access.ts";
+import type { Action, ConditionKeys, OpenConditionKeys } from "../../model/access.ts";
 import { type Entity, findEntity, noSuchEntity } from "../../model/identity/entities.ts";
 import type { RequestContext } from "../context.ts";
 import { onAnything, operation } from "../operation.ts";
@@ -256,7 +256,7 @@ function isExcluded(policy: SourcedPolicy, named: PolicyIdentifier): boolean {
 
 /** What a request of this principal would carry in any case. Entries of the request go over it. */
 function sourceKeys(source: Entity): ConditionKeys {
-  const keys: Record<string, string> = {
+  const keys: OpenConditionKeys = {
     "aws:PrincipalArn": source.arn,
     "aws:PrincipalAccount": source.accountId,
     "aws:PrincipalType": source.kind === "role" ? "AssumedRole" : "User",
@@ -284,7 +284,7 @@ function sourceName(arn: string): { kind: "user" | "group" | "role"; name: strin
   return { kind, name };
 }
 
-async function resolveSource(ctx: RequestContext, value: string | undefined, action: string) {
+async function resolveSource(ctx: RequestContext, value: string | undefined, action: Action) {
   const arn = required(value, "policySourceArn");
   const { kind, name } = sourceName(arn);
   const account = arn.split(":")[4];

@@ -27,7 +27,7 @@ import {
 } from "@aws-sdk/client-iam";
 import type { StaticOperationSchema } from "@smithy/types";
 import type { Db } from "../../database/database.ts";
-import type { ConditionKeys } from "../../model/access.ts";
+import type { Action, ConditionKeys } from "../../model/access.ts";
 import type { IamTags } from "../../model/identity/entities.ts";
 import type { RequestContext } from "../context.ts";
 import { operation, type Resolution } from "../operation.ts";
@@ -38,7 +38,7 @@ import { parseTags, requestTagKeys, type TagInput, tagged, tagList, untagged } f
 
 /** A kind of thing that carries tags: how it is found, and where its tags are kept. */
 interface Taggable<R extends Resolution> {
-  resolve(ctx: RequestContext, name: string | undefined, action: string, keys: ConditionKeys): Promise<R>;
+  resolve(ctx: RequestContext, name: string | undefined, action: Action, keys: ConditionKeys): Promise<R>;
   /** @throws ApiError `NoSuchEntity` */
   tags(resolved: R): IamTags;
   /** Reads and rewrites the tags inside a transaction. @throws ApiError `NoSuchEntity` */
@@ -78,7 +78,7 @@ const policy: Taggable<Awaited<ReturnType<typeof resolvePolicy>>> = {
   },
 };
 
-const tag = <const A extends string, R extends Resolution, I extends { Tags: TagInput[] | undefined }>(
+const tag = <const A extends Action, R extends Resolution, I extends { Tags: TagInput[] | undefined }>(
   thing: Taggable<R>,
   action: A,
   schema: StaticOperationSchema,
@@ -98,7 +98,7 @@ const tag = <const A extends string, R extends Resolution, I extends { Tags: Tag
     },
   });
 
-const untag = <const A extends string, R extends Resolution, I extends { TagKeys: string[] | undefined }>(
+const untag = <const A extends Action, R extends Resolution, I extends { TagKeys: string[] | undefined }>(
   thing: Taggable<R>,
   action: A,
   schema: StaticOperationSchema,
@@ -119,7 +119,7 @@ const untag = <const A extends string, R extends Resolution, I extends { TagKeys
     },
   });
 
-const list = <const A extends string, R extends Resolution, I extends PageInput>(
+const list = <const A extends Action, R extends Resolution, I extends PageInput>(
   thing: Taggable<R>,
   action: A,
   schema: StaticOperationSchema,

@@ -1,6 +1,6 @@
 // IAM's tags. Unlike EC2's, their keys are told apart without regard to case.
 import { ApiError } from "../../base/api-error.ts";
-import type { ConditionKeys } from "../../model/access.ts";
+import type { ConditionKeys, OpenConditionKeys } from "../../model/access.ts";
 import type { IamTags } from "../../model/identity/entities.ts";
 
 const MOST_TAGS = 50;
@@ -62,7 +62,7 @@ export const tagList = (tags: IamTags): { Key: string; Value: string }[] =>
 
 /** Condition keys of tags in a request. */
 export function requestTagKeys(tags: IamTags): ConditionKeys {
-  const keys: Record<string, string | readonly string[]> = {};
+  const keys: OpenConditionKeys = {};
   for (const [key, value] of Object.entries(tags)) keys[`aws:RequestTag/${key}`] = value;
   if (Object.keys(tags).length > 0) keys["aws:TagKeys"] = Object.keys(tags);
   return keys;
@@ -70,7 +70,7 @@ export function requestTagKeys(tags: IamTags): ConditionKeys {
 
 /** Condition keys of a tagged resource. */
 export function resourceTagKeys(tags: IamTags): ConditionKeys {
-  const keys: Record<string, string> = {};
+  const keys: OpenConditionKeys = {};
   for (const [key, value] of Object.entries(tags)) {
     keys[`aws:ResourceTag/${key}`] = value;
     keys[`iam:ResourceTag/${key}`] = value;

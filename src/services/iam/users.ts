@@ -12,6 +12,7 @@ import {
 } from "@aws-sdk/client-iam";
 import { ApiError } from "../../base/api-error.ts";
 import { isUniqueViolation } from "../../database/database.ts";
+import type { ResourceCheck } from "../../model/access.ts";
 import { rootArn } from "../../model/identity/account.ts";
 import { type Entity, entityArn, entityTaken, findEntity, listEntities } from "../../model/identity/entities.ts";
 import { newUniqueId } from "../../model/identity/ids.ts";
@@ -35,7 +36,7 @@ export const createUser = operation({
     const boundaryArn = boundaryArnOf(input.PermissionsBoundary);
     const resource = entityArn("user", ctx.caller.accountId, path, name);
     const keys = { ...requestTagKeys(tags), ...boundaryKeys(boundaryArn) };
-    const tagging = Object.keys(tags).length === 0 ? [] : [{ action: "iam:TagUser", resource, keys }];
+    const tagging: ResourceCheck[] = Object.keys(tags).length === 0 ? [] : [{ action: "iam:TagUser", resource, keys }];
     return { name, path, tags, boundaryArn, checks: [{ action: "iam:CreateUser", resource, keys }, ...tagging] };
   },
   run: async (ctx, _input, { name, path, tags, boundaryArn }, grant) => {
@@ -84,7 +85,7 @@ export const getUser = operation({
   resolve: async (ctx, input: GetUserRequest) => {
     const { caller } = ctx;
     if (input.UserName === undefined && caller.kind === "root") {
-      const checks = [{ action: "iam:GetUser", resource: rootArn(caller.accountId), keys: {} }];
+      const checks: ResourceCheck[] = [{ action: "iam:GetUser", resource: rootArn(caller.accountId), keys: {} }];
       return { name: "root", entity: undefined, checks };
     }
     return resolveEntity(ctx, "user", ownUserName(ctx, input.UserName), "iam:GetUser");

@@ -5,7 +5,7 @@ import { type ImageId, isId, type Region, type SnapshotId } from "../../base/ids
 import { requestKeys } from "../../identity/caller-keys.ts";
 import type { MatchedStatement } from "../../identity/evaluate.ts";
 import { callerNamed, explain } from "../../identity/explain.ts";
-import type { ConditionKeys } from "../../model/access.ts";
+import type { Action, ConditionKeys, ResourceCheck } from "../../model/access.ts";
 import { mustBeAllowed } from "../../model/allowed-images.ts";
 import { snapshotsOf } from "../../model/block-device.ts";
 import type { Caller } from "../../model/identity/caller.ts";
@@ -56,7 +56,9 @@ export const explainAccess = operation({
       region: named.region,
       secure: false,
     });
-    const check = { action: input.Action, resource: named.arn, keys: { ...named.keys, ...input.Context } };
+    // The client may ask about what the server itself never asks.
+    const action = input.Action as Action;
+    const check: ResourceCheck = { action, resource: named.arn, keys: { ...named.keys, ...input.Context } };
     const { decision, layers, toAllow, keys } = await explain(ctx.parts.identity, who, check, request);
     const guards = [...named.guards, ...(await guardsOf({ ...asked, region: named.region }, input.Action, named.id))];
     const guarded = decision.allowed && guards.length > 0;
@@ -80,9 +82,7 @@ export const explainAccess = operation({
       })),
       Guards: guards,
       Changes: [...toAllow, ...guards.flatMap(({ Change: change }) => change ?? [])],
-      Keys: Object.fromEntries(
-        Object.entries(keys).map(([name, value]) => [name, typeof value === "string" ? value : value.join(",")]),
-      ),
+      Keys: Object.fromEntries(Object.entries(keys).map(([name, value = []]) => [name, [value].flat().join(",")])),
     };
   },
 });

@@ -10,7 +10,7 @@ import {
 } from "../../audit/detections/findings.ts";
 import { LEVELS } from "../../audit/detections/sigma.ts";
 import { ApiError } from "../../base/api-error.ts";
-import type { ResourceCheck } from "../../model/access.ts";
+import type { Action, ResourceCheck } from "../../model/access.ts";
 import type { RequestContext } from "../context.ts";
 import { onAnything, operation } from "../operation.ts";
 import {
@@ -114,7 +114,7 @@ export const listFindings = operation({
 });
 
 /** A finding of the caller's account; of any, for the operator. Others hear that there is none. */
-async function resolveFinding<A extends string>(ctx: RequestContext, action: A, id: string) {
+async function resolveFinding<A extends Action>(ctx: RequestContext, action: A, id: string) {
   const finding = await findFinding(ctx.database.read, id);
   if (finding === undefined) throw noFinding(id, `arn:aws:ingot:${ctx.region}:${ctx.caller.accountId}:finding/${id}`);
   const own = finding.accountId === ctx.caller.accountId;

@@ -19,6 +19,7 @@ import { ApiError } from "../../base/api-error.ts";
 import type { AccountId } from "../../base/ids.ts";
 import type { OrganizationRequestsTable } from "../../database/tables/organizations.ts";
 import { insertDelegatedAccount } from "../../identity/bootstrap.ts";
+import type { Action } from "../../model/access.ts";
 import { operatorAccount } from "../../model/identity/account.ts";
 import { newAccountId } from "../../model/identity/ids.ts";
 import { constraint, invalidInput, membersOf, mustFind, targetArn } from "../../model/organization.ts";
@@ -140,7 +141,7 @@ export const listAccounts = operation({
   },
 });
 
-async function resolveAccount<A extends string>(ctx: RequestContext, action: A, value: string | undefined) {
+async function resolveAccount<A extends Action>(ctx: RequestContext, action: A, value: string | undefined) {
   const organization = await managedOrganization(ctx);
   const account = await member(ctx.database.read, organization, required(value, "an account"));
   return { organization, account, checks: [placeCheck(action, organization, account.id)] };

@@ -2,7 +2,7 @@
 import type { Account, Organization as OrganizationAnswer, PolicySummary, Root } from "@aws-sdk/client-organizations";
 import { ApiError } from "../../base/api-error.ts";
 import type { Db } from "../../database/database.ts";
-import type { ConditionKeys, ResourceCheck } from "../../model/access.ts";
+import type { Action, ConditionKeys, ResourceCheck } from "../../model/access.ts";
 import {
   accountArn,
   FULL_ACCESS,
@@ -51,7 +51,7 @@ export async function stillManaged(tx: Db, ctx: RequestContext, was: Organizatio
 }
 
 /** One question about a place in the tree. */
-export const placeCheck = <A extends string>(
+export const placeCheck = <A extends Action>(
   action: A,
   organization: Organization,
   id: string,

@@ -11,6 +11,7 @@ import {
   type ListRootsRequest,
 } from "@aws-sdk/client-organizations";
 import { ApiError } from "../../base/api-error.ts";
+import type { Action } from "../../model/access.ts";
 import { invalidInput, membersOf } from "../../model/organization.ts";
 import {
   beginChange,
@@ -89,7 +90,7 @@ export const listRoots = operation({
   run: async (ctx) => ({ Roots: [rootAnswer(await managedOrganization(ctx))] }),
 });
 
-async function resolveRoot<A extends string>(
+async function resolveRoot<A extends Action>(
   ctx: RequestContext,
   action: A,
   input: { readonly RootId: string | undefined; readonly PolicyType: string | undefined },

@@ -22,6 +22,7 @@ import {
 import { ApiError } from "../../base/api-error.ts";
 import type { Db } from "../../database/database.ts";
 import { compilePolicy } from "../../identity/policy/compile.ts";
+import type { Action } from "../../model/access.ts";
 import {
   attachedTo,
   constraint,
@@ -101,7 +102,7 @@ async function existingPolicy(db: Db, organization: Organization, id: string): P
   );
 }
 
-async function resolvePolicy<A extends string>(ctx: RequestContext, action: A, value: string | undefined) {
+async function resolvePolicy<A extends Action>(ctx: RequestContext, action: A, value: string | undefined) {
   const organization = await managedOrganization(ctx);
   const policy = await existingPolicy(ctx.database.read, organization, required(value, "a policy"));
   const check = { action, resource: policyArn(organization, policy.id), keys: POLICY_KEYS };
@@ -221,7 +222,7 @@ export const listPolicies = operation({
   },
 });
 
-async function resolveAttachment<A extends string>(
+async function resolveAttachment<A extends Action>(
   ctx: RequestContext,
   action: A,
   input: { readonly PolicyId: string | undefined; readonly TargetId: string | undefined },

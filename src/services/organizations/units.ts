@@ -19,6 +19,7 @@ import {
 } from "@aws-sdk/client-organizations";
 import { ApiError } from "../../base/api-error.ts";
 import type { Db } from "../../database/database.ts";
+import type { Action } from "../../model/access.ts";
 import {
   above,
   constraint,
@@ -64,13 +65,13 @@ async function existingUnit(db: Db, organization: Organization, id: string): Pro
   );
 }
 
-async function resolveUnit<A extends string>(ctx: RequestContext, action: A, value: string | undefined) {
+async function resolveUnit<A extends Action>(ctx: RequestContext, action: A, value: string | undefined) {
   const organization = await managedOrganization(ctx);
   const unit = await existingUnit(ctx.database.read, organization, required(value, "an organizational unit"));
   return { organization, unit, checks: [placeCheck(action, organization, unit.id)] };
 }
 
-async function resolveParent<A extends string>(ctx: RequestContext, action: A, value: string | undefined) {
+async function resolveParent<A extends Action>(ctx: RequestContext, action: A, value: string | undefined) {
   const organization = await managedOrganization(ctx);
   const parent = await existingParent(ctx.database.read, organization, required(value, "a parent"));
   return { organization, parent, checks: [placeCheck(action, organization, parent)] };

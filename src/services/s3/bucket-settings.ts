@@ -19,6 +19,7 @@ import {
   type PutPublicAccessBlockRequest,
 } from "@aws-sdk/client-s3";
 import { ApiError } from "../../base/api-error.ts";
+import type { Action } from "../../model/access.ts";
 import type { RequestContext } from "../context.ts";
 import { operation } from "../operation.ts";
 import { audited, bucketCheck, canonicalUser, mustFindBucket } from "./bucket.ts";
@@ -28,7 +29,7 @@ interface NamesBucket {
   readonly ExpectedBucketOwner?: string | undefined;
 }
 
-async function resolve<A extends string>(ctx: RequestContext, action: A, input: NamesBucket) {
+async function resolve<A extends Action>(ctx: RequestContext, action: A, input: NamesBucket) {
   const bucket = await mustFindBucket(ctx, input);
   return { bucket, checks: [bucketCheck(action, bucket)], ...audited(bucket) };
 }

@@ -1,7 +1,7 @@
 // The bucket that a call names, and the questions to the policies about it and what is in it.
 import { hash } from "node:crypto";
 import { ApiError } from "../../base/api-error.ts";
-import type { ConditionKeys, ResourceCheck } from "../../model/access.ts";
+import type { Action, ConditionKeys, ResourceCheck } from "../../model/access.ts";
 import { type Bucket, bucketArn, findBucket, objectArn } from "../../objects/buckets.ts";
 import { noSuchBucket } from "../../objects/object.ts";
 import type { RequestContext } from "../context.ts";
@@ -30,7 +30,7 @@ const NO_POLICY = JSON.stringify({
 });
 
 /** ARNs of S3 name no account: who owns the bucket is said by the policy that comes along. */
-const owned = <A extends string>(
+const owned = <A extends Action>(
   action: A,
   bucket: Bucket,
   resource: string,
@@ -46,10 +46,10 @@ const owned = <A extends string>(
   },
 });
 
-export const bucketCheck = <A extends string>(action: A, bucket: Bucket, keys: ConditionKeys = {}): ResourceCheck<A> =>
+export const bucketCheck = <A extends Action>(action: A, bucket: Bucket, keys: ConditionKeys = {}): ResourceCheck<A> =>
   owned(action, bucket, bucketArn(bucket.name), keys);
 
-export const objectCheck = <A extends string>(
+export const objectCheck = <A extends Action>(
   action: A,
   bucket: Bucket,
   key: string,

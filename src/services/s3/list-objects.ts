@@ -8,6 +8,7 @@ import {
   type ListObjectsV2Request,
 } from "@aws-sdk/client-s3";
 import { ApiError } from "../../base/api-error.ts";
+import type { ConditionKeys } from "../../model/access.ts";
 import type { RequestContext } from "../context.ts";
 import { operation } from "../operation.ts";
 import { audited, bucketCheck, canonicalUser, mustFindBucket } from "./bucket.ts";
@@ -19,7 +20,7 @@ const MOST_KEYS = 1000;
 
 async function resolveListing(ctx: RequestContext, input: ListObjectsRequest | ListObjectsV2Request) {
   const bucket = await mustFindBucket(ctx, input);
-  const keys = {
+  const keys: ConditionKeys = {
     "s3:prefix": input.Prefix ?? "",
     ...(input.Delimiter === undefined ? {} : { "s3:delimiter": input.Delimiter }),
     ...(input.MaxKeys === undefined ? {} : { "s3:max-keys": String(input.MaxKeys) }),

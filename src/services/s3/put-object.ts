@@ -1,5 +1,6 @@
 import { PutObject$, type PutObjectOutput, type PutObjectRequest } from "@aws-sdk/client-s3";
 import { ApiError } from "../../base/api-error.ts";
+import type { ConditionKeys } from "../../model/access.ts";
 import { checkKey } from "../../objects/object.ts";
 import type { RequestContext } from "../context.ts";
 import { operation } from "../operation.ts";
@@ -15,7 +16,7 @@ export const putObject = operation({
   async resolve(ctx: RequestContext, input: WithPayload<PutObjectRequest>) {
     const bucket = await mustFindBucket(ctx, input);
     const key = input.Key ?? "";
-    const keys = input.ACL === undefined ? {} : { "s3:x-amz-acl": input.ACL };
+    const keys: ConditionKeys = input.ACL === undefined ? {} : { "s3:x-amz-acl": input.ACL };
     return { checks: [objectCheck("s3:PutObject", bucket, key, keys)], ...audited(bucket, key) };
   },
   async run(ctx, input): Promise<PutObjectOutput> {

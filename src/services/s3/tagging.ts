@@ -18,6 +18,7 @@ import {
   type PutObjectTaggingRequest,
 } from "@aws-sdk/client-s3";
 import { ApiError } from "../../base/api-error.ts";
+import type { Action } from "../../model/access.ts";
 import { setBucketTags } from "../../objects/buckets.ts";
 import { noSuchKey } from "../../objects/object.ts";
 import type { RequestContext } from "../context.ts";
@@ -74,7 +75,7 @@ interface NamesObject {
   readonly ExpectedBucketOwner?: string | undefined;
 }
 
-async function resolveObject<A extends string>(ctx: RequestContext, action: A, input: NamesObject) {
+async function resolveObject<A extends Action>(ctx: RequestContext, action: A, input: NamesObject) {
   checkVersion(input.VersionId);
   const bucket = await mustFindBucket(ctx, input);
   const key = input.Key ?? "";

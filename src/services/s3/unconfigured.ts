@@ -14,6 +14,7 @@ import {
 } from "@aws-sdk/client-s3";
 import type { StaticOperationSchema } from "@smithy/types";
 import { ApiError, type ErrorCode } from "../../base/api-error.ts";
+import type { Action } from "../../model/access.ts";
 import type { RequestContext } from "../context.ts";
 import { operation } from "../operation.ts";
 import { audited, bucketCheck, mustFindBucket } from "./bucket.ts";
@@ -24,7 +25,7 @@ interface NamesBucket {
 }
 
 /** An operation that answers the same for every bucket: `output`, or that there is nothing. */
-const always = (action: `s3:${string}`, schema: StaticOperationSchema, answer: object | readonly [ErrorCode, string]) =>
+const always = (action: Action, schema: StaticOperationSchema, answer: object | readonly [ErrorCode, string]) =>
   operation({
     action,
     schema,

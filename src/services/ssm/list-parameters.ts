@@ -9,6 +9,7 @@ import {
   type GetParametersByPathRequest,
   type GetParametersByPathResult,
 } from "@aws-sdk/client-ssm";
+import type { ConditionKeys } from "../../model/access.ts";
 import { invalid, isPublicName, PUBLIC, parameterArn } from "../../model/ssm/parameter.ts";
 import { type Listed, listParameters, versionsOf } from "../../model/ssm/parameter-rows.ts";
 import { pageLimit, takePage } from "../../protocol/pages.ts";
@@ -79,7 +80,7 @@ export const getParametersByPath = operation({
       );
     }
     const accountId = isPublicName(`${path}/`) ? PUBLIC : ctx.caller.accountId;
-    const keys = { "ssm:Recursive": String(input.Recursive === true) };
+    const keys: ConditionKeys = { "ssm:Recursive": String(input.Recursive === true) };
     const resource = parameterArn(ctx.region, accountId, path.replace(/\/$/, ""));
     return { path, accountId, checks: [{ action: "ssm:GetParametersByPath", resource, keys }] };
   },

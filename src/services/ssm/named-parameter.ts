@@ -1,6 +1,6 @@
 // What every action on one parameter shares: finding it, and the permission that it takes.
 import { ApiError } from "../../base/api-error.ts";
-import type { ConditionKeys, ResourceCheck } from "../../model/access.ts";
+import type { Action, ConditionKeys, ResourceCheck } from "../../model/access.ts";
 import {
   isPublicName,
   PUBLIC,
@@ -30,7 +30,7 @@ export async function findNamed(ctx: RequestContext, text: string): Promise<Name
 }
 
 /** Permission to do `action` to what was named, whether or not it is there. */
-export function checkNamed<A extends string>(
+export function checkNamed<A extends Action>(
   ctx: RequestContext,
   action: A,
   { reference, parameter }: Named,
@@ -53,7 +53,7 @@ const tagKeys = (tags: Readonly<Record<string, string>>): ConditionKeys =>
  * One parameter that must be there.
  * @throws ApiError `ParameterNotFound`, told only to those who may do `action` to it
  */
-export async function mustFind<A extends string>(
+export async function mustFind<A extends Action>(
   ctx: RequestContext,
   action: A,
   text: string,
@@ -65,7 +65,7 @@ export async function mustFind<A extends string>(
 }
 
 /** The same, for actions that change: only the caller's own parameters can be changed. */
-export async function mustFindOwn<A extends string>(ctx: RequestContext, action: A, text: string) {
+export async function mustFindOwn<A extends Action>(ctx: RequestContext, action: A, text: string) {
   const found = await mustFind(ctx, action, text);
   if (found.parameter.owner.accountId !== ctx.caller.accountId) {
     throw new ApiError("AccessDeniedException", `No access to reserved parameter name: ${found.parameter.name}.`);

@@ -7,7 +7,7 @@ import type { PutParameterRequest } from "@aws-sdk/client-ssm";
 import { accountId, type Region } from "../../base/ids.ts";
 import { silentLog } from "../../base/log.ts";
 import { openDatabase } from "../../database/database.ts";
-import type { Grant } from "../../model/access.ts";
+import type { Action, Grant } from "../../model/access.ts";
 import type { UserCaller } from "../../model/identity/caller.ts";
 import { publishParameter } from "../../model/ssm/parameter-rows.ts";
 import { pageTokens } from "../../protocol/pages.ts";
@@ -53,7 +53,7 @@ async function world(t: TestContext) {
   });
   const ctx = context("111122223333");
   /** What the pipeline does, with every permission given. */
-  const call = async <A extends string, I, O, R extends Resolution>(
+  const call = async <A extends Action, I, O, R extends Resolution>(
     operation: Operation<A, I, O, R>,
     input: I,
     as: RequestContext = ctx,

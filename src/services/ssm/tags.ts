@@ -11,7 +11,7 @@ import {
   type RemoveTagsFromResourceResult,
 } from "@aws-sdk/client-ssm";
 import { ApiError } from "../../base/api-error.ts";
-import type { ConditionKeys } from "../../model/access.ts";
+import type { Action, ConditionKeys } from "../../model/access.ts";
 import { invalid, MOST_TAGS } from "../../model/ssm/parameter.ts";
 import { findParameter, writeTags } from "../../model/ssm/parameter-rows.ts";
 import type { RequestContext } from "../context.ts";
@@ -50,7 +50,7 @@ export function requestTagKeys(tags: Tags): ConditionKeys {
 }
 
 /** @throws ApiError `InvalidResourceType`, `InvalidResourceId` */
-async function tagged<A extends string>(
+async function tagged<A extends Action>(
   ctx: RequestContext,
   action: A,
   input: { readonly ResourceType: string | undefined; readonly ResourceId: string | undefined },

@@ -7,7 +7,7 @@ import {
 import { ApiError } from "../../base/api-error.ts";
 import { isAccountId } from "../../base/ids.ts";
 import { assumedRoleArn } from "../../identity/authenticate.ts";
-import type { ConditionKeys, ResourceCheck } from "../../model/access.ts";
+import type { Action, ConditionKeys, ResourceCheck } from "../../model/access.ts";
 import type { Caller, SessionPolicies } from "../../model/identity/caller.ts";
 import { findRole, type IamTags, type Role } from "../../model/identity/entities.ts";
 import type { RequestContext } from "../context.ts";
@@ -116,7 +116,7 @@ export const assumeRole = operation({
       ...(transitive.length === 0 ? {} : { "sts:TransitiveTagKeys": transitive }),
     };
     const accountId = roleArn.split(":")[4] ?? "";
-    const check = (action: string): ResourceCheck => ({
+    const check = (action: Action): ResourceCheck => ({
       action,
       resource: roleArn,
       keys,

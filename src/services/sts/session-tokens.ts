@@ -7,6 +7,7 @@ import {
 import { ApiError } from "../../base/api-error.ts";
 import { federatedUserArn } from "../../identity/authenticate.ts";
 import type { SessionCredentials } from "../../identity/sessions.ts";
+import type { ResourceCheck } from "../../model/access.ts";
 import type { Caller, RootCaller, SessionPolicies, UserCaller } from "../../model/identity/caller.ts";
 import { parseTags, requestTagKeys } from "../iam/tags.ts";
 import { onAnything, operation } from "../operation.ts";
@@ -87,7 +88,8 @@ export const getFederationToken = operation({
     const policies: SessionPolicies = { document: sessionPolicyOf(input.Policy), arns: policyArnsOf(input.PolicyArns) };
     const resource = federatedUserArn(caller.accountId, name);
     const keys = requestTagKeys(tags);
-    const tagging = Object.keys(tags).length === 0 ? [] : [{ action: "sts:TagSession", resource, keys }];
+    const tagging: ResourceCheck[] =
+      Object.keys(tags).length === 0 ? [] : [{ action: "sts:TagSession", resource, keys }];
     return {
       caller,
       name,

@@ -13,6 +13,7 @@ import {
   userWith,
 } from "../../../test/support/identity-world.ts";
 import { issueInstanceCredentials } from "../../identity/instance-credentials.ts";
+import type { ResourceCheck } from "../../model/access.ts";
 
 const INSTANCE = `arn:aws:ec2:us-east-1:${FIRST}:instance/i-1`;
 
@@ -282,7 +283,11 @@ test("keys tell their account; messages open for their own account", async (t) =
   await refused(world.call(admin, "GetAccessKeyInfo", { AccessKeyId: "AKIA" }), "ValidationError");
   const bob = await userWith(world, "bob");
   const caller = await world.callerOf(bob);
-  const check = { action: "ec2:StopInstances", resource: INSTANCE, keys: { "ec2:InstanceType": "t3.micro" } };
+  const check: ResourceCheck = {
+    action: "ec2:StopInstances",
+    resource: INSTANCE,
+    keys: { "ec2:InstanceType": "t3.micro" },
+  };
   const answer = await world.identity.authorizer.authorize(caller, [check], {});
   assert.ok(!answer.granted);
   const EncodedMessage = world.identity.authorizer.denial("ec2", caller, answer).message.split("message: ")[1];

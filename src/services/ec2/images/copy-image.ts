@@ -54,11 +54,13 @@ export const copyImage = operation({
     const checks: ResourceCheck[] = [
       { action: "ec2:CopyImage", resource, keys: { ...newKeys, ...requestKeys } },
       await imageCheck(ctx, "ec2:CopyImage", source),
-      ...snapshots.map((snapshot) => ({
-        action: "ec2:CopyImage",
-        resource: snapshotArn(ctx.region, "*"),
-        keys: { ...snapshotKeys({ ...snapshot, region: ctx.region }, []), ...requestKeys },
-      })),
+      ...snapshots.map(
+        (snapshot): ResourceCheck => ({
+          action: "ec2:CopyImage",
+          resource: snapshotArn(ctx.region, "*"),
+          keys: { ...snapshotKeys({ ...snapshot, region: ctx.region }, []), ...requestKeys },
+        }),
+      ),
       ...createTagsCheck("CopyImage", resource, [...imageTags.values()]),
       ...createTagsCheck("CopyImage", snapshotArn(ctx.region, "*"), tags.of("snapshot")),
     ];

@@ -71,11 +71,13 @@ export const createImage = operation({
         resource: ec2Arn(ctx.region, ctx.caller.accountId, "instance", instance.id),
         keys: instanceKeys(instance, instanceTags.get(instance.id) ?? []),
       },
-      ...snapshots.map((snapshot) => ({
-        action: "ec2:CreateImage",
-        resource: snapshotArn(ctx.region, "*"),
-        keys: { ...snapshotKeys(snapshot, []), ...requestKeys },
-      })),
+      ...snapshots.map(
+        (snapshot): ResourceCheck => ({
+          action: "ec2:CreateImage",
+          resource: snapshotArn(ctx.region, "*"),
+          keys: { ...snapshotKeys(snapshot, []), ...requestKeys },
+        }),
+      ),
       ...createTagsCheck("CreateImage", imageResource, tags.of("image")),
       ...createTagsCheck("CreateImage", snapshotArn(ctx.region, "*"), tags.of("snapshot")),
     ];

@@ -6,6 +6,7 @@ import {
   type DeregisterImageResult,
 } from "@aws-sdk/client-ec2";
 import { ApiError } from "../../../base/api-error.ts";
+import type { ResourceCheck } from "../../../model/access.ts";
 import { snapshotArn } from "../../../model/arn.ts";
 import { snapshotsOf } from "../../../model/block-device.ts";
 import { deregistrationProtection } from "../../../model/image.ts";
@@ -29,11 +30,13 @@ export const deregisterImage = operation({
     const ids = snapshotsOf(own.image.block_devices);
     const snapshots = await findSnapshots(ctx.database.read, ctx.region, ids);
     const tags = await tagsOf(ctx.database.read, ctx.caller.accountId, ids);
-    const checks = [...snapshots.values()].map((snapshot) => ({
-      action: "ec2:DeleteSnapshot",
-      resource: snapshotArn(ctx.region, snapshot.id),
-      keys: snapshotKeys(snapshot, tags.get(snapshot.id) ?? []),
-    }));
+    const checks = [...snapshots.values()].map(
+      (snapshot): ResourceCheck => ({
+        action: "ec2:DeleteSnapshot",
+        resource: snapshotArn(ctx.region, snapshot.id),
+        keys: snapshotKeys(snapshot, tags.get(snapshot.id) ?? []),
+      }),
+    );
     return { ...own, checks: [...own.checks, ...checks] };
   },
   async run(ctx, input, { image: seen }, grant): Promise<DeregisterImageResult> {

@@ -9,6 +9,7 @@ import {
 } from "@aws-sdk/client-ec2";
 import { ApiError } from "../../../base/api-error.ts";
 import { type ImageId, parseId } from "../../../base/ids.ts";
+import type { Action, ConditionKeys, ResourceCheck } from "../../../model/access.ts";
 import { ec2Arn } from "../../../model/arn.ts";
 import type { Instance } from "../../../model/instance.ts";
 import { templatesUsing } from "../../../model/launch-template.ts";
@@ -73,7 +74,7 @@ function parse(input: DescribeImageReferencesRequest): Asked {
 }
 
 /** EC2 looks on behalf of the caller, and policies can tell by this key. */
-const VIA = { "aws:CalledVia": ["ec2-images.amazonaws.com"] };
+const VIA: ConditionKeys = { "aws:CalledVia": ["ec2-images.amazonaws.com"] };
 
 export const describeImageReferences = operation({
   action: "ec2:DescribeImageReferences",
@@ -81,11 +82,11 @@ export const describeImageReferences = operation({
   access: "read",
   async resolve(ctx: RequestContext, input: DescribeImageReferencesRequest) {
     const asked = parse(input);
-    const anything = (action: string, resource = "*") => ({ action, resource, keys: VIA });
+    const anything = (action: Action, resource = "*"): ResourceCheck => ({ action, resource, keys: VIA });
     return {
       asked,
       checks: [
-        { action: "ec2:DescribeImageReferences", resource: "*", keys: {} },
+        { action: "ec2:DescribeImageReferences", resource: "*", keys: {} } as const,
         ...(asked.types.has("ec2:Instance") ? [anything("ec2:DescribeInstances")] : []),
         ...(asked.types.has("ec2:LaunchTemplate")
           ? [anything("ec2:DescribeLaunchTemplates"), anything("ec2:DescribeLaunchTemplateVersions")]

@@ -9,7 +9,7 @@ import {
 } from "@aws-sdk/client-ec2";
 import { ApiError } from "../../../base/api-error.ts";
 import { isAccountId } from "../../../base/ids.ts";
-import type { ConditionKeys } from "../../../model/access.ts";
+import type { ConditionKeys, OpenConditionKeys } from "../../../model/access.ts";
 import { EVERYONE, type LaunchPermission, mustBeReady, parseDescription } from "../../../model/image.ts";
 import { changePermissions, dropPermissions, updateImage } from "../../../model/image-rows.ts";
 import { settingOf } from "../../../model/settings.ts";
@@ -157,7 +157,7 @@ function changeKeys(change: Change): ConditionKeys {
   if (change.attribute !== "LaunchPermission") return { "ec2:Attribute": change.attribute };
   const of = (permissions: readonly LaunchPermission[], kind: LaunchPermission["kind"]) =>
     permissions.filter((permission) => permission.kind === kind).map((permission) => permission.value);
-  const keys: Record<string, string | readonly string[]> = { "ec2:Attribute": "LaunchPermission" };
+  const keys: OpenConditionKeys = { "ec2:Attribute": "LaunchPermission" };
   for (const [way, permissions] of [
     ["Add", change.add],
     ["Remove", change.remove],

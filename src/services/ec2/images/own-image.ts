@@ -1,6 +1,6 @@
 // Nearly every image action names one image of the caller's own. What they share before they may run.
 import { type ImageId, parseId } from "../../../base/ids.ts";
-import type { ConditionKeys, ResourceCheck } from "../../../model/access.ts";
+import type { Action, ConditionKeys, ResourceCheck } from "../../../model/access.ts";
 import { imageArn } from "../../../model/arn.ts";
 import { canLaunch, type Image, imageGone, imageKeys, imageNotFound, notImageOwner } from "../../../model/image.ts";
 import { findImage, permissionsOf } from "../../../model/image-rows.ts";
@@ -17,7 +17,7 @@ export const parseImageId = (text: string | undefined): ImageId => parseId("imag
  */
 export async function resolveOwnImage(
   ctx: RequestContext,
-  action: string,
+  action: Action,
   imageId: string | undefined,
   keys: ConditionKeys = {},
 ): Promise<{ readonly image: Image; readonly checks: ResourceCheck[] }> {
@@ -35,7 +35,7 @@ export async function resolveOwnImage(
 /** May the caller do `action` to the image? */
 export async function imageCheck(
   ctx: RequestContext,
-  action: string,
+  action: Action,
   image: Image,
   keys: ConditionKeys = {},
 ): Promise<ResourceCheck> {

@@ -5,6 +5,7 @@
 import { RegisterImage$, type RegisterImageRequest, type RegisterImageResult } from "@aws-sdk/client-ec2";
 import { ApiError } from "../../../base/api-error.ts";
 import { newId, type SnapshotId } from "../../../base/ids.ts";
+import type { ResourceCheck } from "../../../model/access.ts";
 import { imageArn, snapshotArn } from "../../../model/arn.ts";
 import { imageKeys, parseDescription, parseImageName } from "../../../model/image.ts";
 import { insertImage, type NewImage, nameMustBeFree } from "../../../model/image-rows.ts";
@@ -58,12 +59,14 @@ export const registerImage = operation({
       named: [...snapshots.keys()],
       tags,
       checks: [
-        { action: "ec2:RegisterImage", resource: arn, keys: { ...newKeys, ...requestTagKeys(tags.all) } },
-        ...[...snapshots.values()].map((snapshot) => ({
-          action: "ec2:RegisterImage",
-          resource: snapshotArn(ctx.region, snapshot.id),
-          keys: snapshotKeys(snapshot, snapshotTags.get(snapshot.id) ?? []),
-        })),
+        { action: "ec2:RegisterImage", resource: arn, keys: { ...newKeys, ...requestTagKeys(tags.all) } } as const,
+        ...[...snapshots.values()].map(
+          (snapshot): ResourceCheck => ({
+            action: "ec2:RegisterImage",
+            resource: snapshotArn(ctx.region, snapshot.id),
+            keys: snapshotKeys(snapshot, snapshotTags.get(snapshot.id) ?? []),
+          }),
+        ),
         ...createTagsCheck("RegisterImage", arn, tags.of("image")),
       ],
     };

@@ -16,6 +16,7 @@ import {
 import { ApiError } from "../../../base/api-error.ts";
 import { type InstanceId, parseId } from "../../../base/ids.ts";
 import { findInstanceType } from "../../../compute/instance-types.ts";
+import type { Action } from "../../../model/access.ts";
 import { freePublicAddresses } from "../../../model/addresses.ts";
 import { ec2Arn } from "../../../model/arn.ts";
 import {
@@ -36,7 +37,7 @@ import { operation } from "../../operation.ts";
 import { ownerOf } from "../owner.ts";
 
 /** The instances that a call names, with a check for each. @throws ApiError `InvalidInstanceID.*`, `MissingParameter` */
-async function named(ctx: RequestContext, action: string, ids: readonly string[] | undefined) {
+async function named(ctx: RequestContext, action: Action, ids: readonly string[] | undefined) {
   if (ids === undefined || ids.length === 0) {
     throw new ApiError("MissingParameter", "The request must contain the parameter InstanceId");
   }

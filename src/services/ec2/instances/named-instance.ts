@@ -1,6 +1,6 @@
 import { ApiError } from "../../../base/api-error.ts";
 import { parseId } from "../../../base/ids.ts";
-import type { ConditionKeys } from "../../../model/access.ts";
+import type { Action, ConditionKeys } from "../../../model/access.ts";
 import { ec2Arn } from "../../../model/arn.ts";
 import { instanceKeys, instanceNotFound, instancesByIds } from "../../../model/instance.ts";
 import { tagsOf } from "../../../model/tags.ts";
@@ -10,7 +10,7 @@ import { ownerOf } from "../owner.ts";
 /** The one instance that a call is about, with its check. @throws ApiError `InvalidInstanceID.*`, `MissingParameter` */
 export async function namedInstance(
   ctx: RequestContext,
-  action: string,
+  action: Action,
   id: string | undefined,
   keys: ConditionKeys = {},
 ) {

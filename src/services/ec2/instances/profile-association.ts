@@ -16,6 +16,7 @@ import {
 } from "@aws-sdk/client-ec2";
 import { ApiError } from "../../../base/api-error.ts";
 import { newId, parseId } from "../../../base/ids.ts";
+import type { Action } from "../../../model/access.ts";
 import { changeInstance, type Instance, instancesOf } from "../../../model/instance.ts";
 import { compileFilters, type FilterTable } from "../../../protocol/filters.ts";
 import type { RequestContext } from "../../context.ts";
@@ -35,7 +36,7 @@ const shown = (instance: Association, state: "associated" | "disassociating"): I
 });
 
 /** The instance that an association belongs to. @throws ApiError `InvalidAssociationID.NotFound` */
-async function associated(ctx: RequestContext, action: string, id: string | undefined) {
+async function associated(ctx: RequestContext, action: Action, id: string | undefined) {
   const parsed = parseId("instanceProfileAssociation", id ?? "");
   const row = await ctx.database.read
     .selectFrom("instances")

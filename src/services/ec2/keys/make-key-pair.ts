@@ -9,7 +9,7 @@ import {
 } from "@aws-sdk/client-ec2";
 import { ApiError } from "../../../base/api-error.ts";
 import { newId } from "../../../base/ids.ts";
-import type { Grant } from "../../../model/access.ts";
+import type { Grant, ResourceCheck } from "../../../model/access.ts";
 import { ec2Arn } from "../../../model/arn.ts";
 import { insertKeyPair, type KeyPair, keyPairKeys, parseKeyName } from "../../../model/key-pair.ts";
 import { generateKey, type PublicKey, parsePublicKey, type SshKeyType } from "../../../model/ssh-key.ts";
@@ -77,10 +77,11 @@ function checksFor(
   const tags = parseTagSpecifications(specifications, ["key-pair"]);
   const arn = ec2Arn(ctx.region, ctx.caller.accountId, "key-pair", name);
   const keys = { ...keyPairKeys({ name, type, region: ctx.region }, []), ...requestTagKeys(tags.all) };
-  return {
-    tags,
-    checks: [{ action: `ec2:${action}`, resource: arn, keys }, ...createTagsCheck(action, arn, tags.of("key-pair"))],
-  };
+  const checks: ResourceCheck[] = [
+    { action: `ec2:${action}`, resource: arn, keys },
+    ...createTagsCheck(action, arn, tags.of("key-pair")),
+  ];
+  return { tags, checks };
 }
 
 async function keep(

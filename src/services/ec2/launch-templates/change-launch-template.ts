@@ -13,6 +13,7 @@ import {
   type ModifyLaunchTemplateResult,
 } from "@aws-sdk/client-ec2";
 import { ApiError } from "../../../base/api-error.ts";
+import type { ConditionKeys } from "../../../model/access.ts";
 import {
   deleteTemplate,
   deleteVersion,
@@ -38,7 +39,7 @@ export const modifyLaunchTemplate = operation({
   access: "write",
   async resolve(ctx: RequestContext, input: ModifyLaunchTemplateRequest) {
     const template = await findTemplate(ctx, input);
-    const keys = input.DefaultVersion === undefined ? {} : { "ec2:Attribute": "DefaultVersion" };
+    const keys: ConditionKeys = input.DefaultVersion === undefined ? {} : { "ec2:Attribute": "DefaultVersion" };
     return { template, checks: [await templateCheck(ctx, "ec2:ModifyLaunchTemplate", template, keys)] };
   },
   async run(ctx, input, { template }, grant): Promise<ModifyLaunchTemplateResult> {

@@ -10,6 +10,7 @@ import {
 } from "@aws-sdk/client-ec2";
 import { ApiError } from "../../../base/api-error.ts";
 import { type LaunchTemplateId, newId } from "../../../base/ids.ts";
+import type { ConditionKeys, ResourceCheck } from "../../../model/access.ts";
 import { keepToken, tokenResult } from "../../../model/client-token.ts";
 import {
   insertTemplate,
@@ -48,8 +49,8 @@ export const createLaunchTemplate = operation({
     const description = parseDescription(input.VersionDescription);
     const tags = parseTagSpecifications(input.TagSpecifications, [TAGGED]).of(TAGGED);
     const arn = templateArn(ownerOf(ctx), "*");
-    const keys = { "ec2:Region": ctx.region, ...requestTagKeys(tags) };
-    const checks = [
+    const keys: ConditionKeys = { "ec2:Region": ctx.region, ...requestTagKeys(tags) };
+    const checks: ResourceCheck[] = [
       { action: "ec2:CreateLaunchTemplate", resource: arn, keys },
       ...createTagsCheck("CreateLaunchTemplate", arn, tags),
     ];

@@ -10,6 +10,7 @@ import {
 } from "@aws-sdk/client-ec2";
 import { ApiError } from "../../../base/api-error.ts";
 import { parseId } from "../../../base/ids.ts";
+import type { ResourceCheck } from "../../../model/access.ts";
 import {
   type LaunchTemplate,
   type LaunchTemplateVersion,
@@ -119,7 +120,7 @@ export const describeLaunchTemplateVersions = operation({
   async resolve(ctx: RequestContext, input: DescribeLaunchTemplateVersionsRequest) {
     const filters = compileFilters(input.Filters, VERSION_FILTERS);
     const views = (await chosen(ctx, input)).filter(filters.matches);
-    const read = { action: "ec2:DescribeLaunchTemplateVersions", resource: "*", keys: {} };
+    const read: ResourceCheck = { action: "ec2:DescribeLaunchTemplateVersions", resource: "*", keys: {} };
     const versions = views.map(({ version }) => version);
     return { views, checks: [read, ...(input.ResolveAlias === true ? await aliasChecks(ctx, versions) : [])] };
   },

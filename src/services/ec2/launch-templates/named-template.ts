@@ -1,7 +1,7 @@
 // Nearly every call about launch templates names one, by its id or by its name.
 import { ApiError } from "../../../base/api-error.ts";
 import { parseId } from "../../../base/ids.ts";
-import type { ConditionKeys, ResourceCheck } from "../../../model/access.ts";
+import type { Action, ConditionKeys, ResourceCheck } from "../../../model/access.ts";
 import {
   type LaunchTemplate,
   templateArn,
@@ -56,7 +56,7 @@ export async function findTemplate(
 /** May the caller do `action` to the template? */
 export async function templateCheck(
   ctx: RequestContext,
-  action: string,
+  action: Action,
   template: LaunchTemplate,
   keys: ConditionKeys = {},
 ): Promise<ResourceCheck> {

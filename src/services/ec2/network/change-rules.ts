@@ -13,6 +13,7 @@ import {
 import type { StaticOperationSchema } from "@smithy/types";
 import { ApiError } from "../../../base/api-error.ts";
 import { newId, parseId } from "../../../base/ids.ts";
+import type { Action } from "../../../model/access.ts";
 import { ec2Arn } from "../../../model/arn.ts";
 import {
   groupsByIds,
@@ -61,7 +62,7 @@ export async function namedGroup(
 }
 
 /** The check for an action on a group that exists. */
-export async function groupCheck(ctx: RequestContext, action: string, group: SecurityGroup) {
+export async function groupCheck(ctx: RequestContext, action: Action, group: SecurityGroup) {
   const tags = await tagsOf(ctx.database.read, group.account_id, [group.id]);
   return {
     action,
@@ -70,7 +71,7 @@ export async function groupCheck(ctx: RequestContext, action: string, group: Sec
   };
 }
 
-async function resolveRules(ctx: RequestContext, action: string, input: GroupInput) {
+async function resolveRules(ctx: RequestContext, action: Action, input: GroupInput) {
   const group = await namedGroup(ctx, input);
   const specs =
     input.SecurityGroupRuleIds === undefined

@@ -183,16 +183,20 @@ async function checksOf(
   );
   const resource = snapshotArn(ctx.region, "*");
   return [
-    ...snapshots.map((snapshot) => ({
-      action: `ec2:${action}`,
-      resource,
-      keys: { ...snapshotKeys(snapshot, []), ...requestTagKeys(tags) },
-    })),
-    ...volumes.map((volume) => ({
-      action: `ec2:${action}`,
-      resource: volumeArn(volume),
-      keys: volumeKeys(volume, volumeTags.get(volume.id) ?? []),
-    })),
+    ...snapshots.map(
+      (snapshot): ResourceCheck => ({
+        action: `ec2:${action}`,
+        resource,
+        keys: { ...snapshotKeys(snapshot, []), ...requestTagKeys(tags) },
+      }),
+    ),
+    ...volumes.map(
+      (volume): ResourceCheck => ({
+        action: `ec2:${action}`,
+        resource: volumeArn(volume),
+        keys: volumeKeys(volume, volumeTags.get(volume.id) ?? []),
+      }),
+    ),
     ...createTagsCheck(action, resource, tags),
   ];
 }

@@ -1,6 +1,6 @@
 // What actions on one snapshot of the caller's own share before they may run.
 import { parseId, type SnapshotId } from "../../../base/ids.ts";
-import type { ConditionKeys, ResourceCheck } from "../../../model/access.ts";
+import type { Action, ConditionKeys, ResourceCheck } from "../../../model/access.ts";
 import { snapshotArn } from "../../../model/arn.ts";
 import { type Snapshot, snapshotKeys } from "../../../model/snapshot.ts";
 import { ownSnapshot } from "../../../model/snapshot-rows.ts";
@@ -14,7 +14,7 @@ export const parseSnapshotId = (text: string | undefined): SnapshotId =>
 /** @throws ApiError `InvalidSnapshotID.Malformed`, `InvalidSnapshot.NotFound`, `AuthFailure` for a shared one */
 export async function resolveOwnSnapshot(
   ctx: RequestContext,
-  action: string,
+  action: Action,
   snapshotId: string | undefined,
   keys: ConditionKeys = {},
 ): Promise<{ readonly snapshot: Snapshot; readonly checks: ResourceCheck[] }> {
@@ -25,7 +25,7 @@ export async function resolveOwnSnapshot(
 
 export async function snapshotCheck(
   ctx: RequestContext,
-  action: string,
+  action: Action,
   snapshot: Snapshot,
   keys: ConditionKeys = {},
 ): Promise<ResourceCheck> {

@@ -11,7 +11,7 @@ import {
 } from "@aws-sdk/client-ec2";
 import { ApiError } from "../../../base/api-error.ts";
 import { isAccountId } from "../../../base/ids.ts";
-import type { ConditionKeys } from "../../../model/access.ts";
+import type { ConditionKeys, OpenConditionKeys } from "../../../model/access.ts";
 import { settingOf } from "../../../model/settings.ts";
 import { ANY_ACCOUNT, type CreateVolumePermission } from "../../../model/snapshot.ts";
 import {
@@ -123,7 +123,7 @@ function parsePermission({ UserId: user, Group: group }: ShownPermission): Creat
 }
 
 function changeKeys({ add, remove }: Change): ConditionKeys {
-  const keys: Record<string, string | readonly string[]> = { "ec2:Attribute": "CreateVolumePermission" };
+  const keys: OpenConditionKeys = { "ec2:Attribute": "CreateVolumePermission" };
   for (const [way, permissions] of [
     ["Add", add],
     ["Remove", remove],

@@ -15,6 +15,7 @@ import {
 } from "@aws-sdk/client-ec2";
 import { ApiError } from "../../../base/api-error.ts";
 import { parseId } from "../../../base/ids.ts";
+import type { ConditionKeys } from "../../../model/access.ts";
 import { lockOf, lockState, type Snapshot, type SnapshotLock, snapshotNotFound } from "../../../model/snapshot.ts";
 import { findSnapshot, setSnapshotLock, snapshotOf } from "../../../model/snapshot-rows.ts";
 import { compileFilters, type FilterTable } from "../../../protocol/filters.ts";
@@ -35,7 +36,7 @@ export const lockSnapshot = operation({
   access: "write",
   async resolve(ctx: RequestContext, input: LockSnapshotRequest) {
     const wanted = parseLock(input, ctx.now());
-    const keys = {
+    const keys: ConditionKeys = {
       "ec2:SnapshotLockDuration": String(wanted.durationDays),
       ...(wanted.coolOffHours === null ? {} : { "ec2:SnapshotCoolOffPeriod": String(wanted.coolOffHours) }),
     };

@@ -7,7 +7,7 @@ import {
   type Tag as GivenTag,
 } from "@aws-sdk/client-ec2";
 import { ApiError } from "../../../base/api-error.ts";
-import type { ConditionKeys } from "../../../model/access.ts";
+import type { ConditionKeys, OpenConditionKeys } from "../../../model/access.ts";
 import { deleteTagRows, parseTags, requestTagKeys, type TagToDelete, tagsOf, writeTags } from "../../../model/tags.ts";
 import type { RequestContext } from "../../context.ts";
 import { operation } from "../../operation.ts";
@@ -90,7 +90,7 @@ function parseToDelete(tags: readonly GivenTag[]): TagToDelete[] {
 }
 
 function deleteKeys(tags: readonly TagToDelete[]): ConditionKeys {
-  const keys: Record<string, string | readonly string[]> = {};
+  const keys: OpenConditionKeys = {};
   for (const { key, value } of tags) if (value !== undefined) keys[`aws:RequestTag/${key}`] = value;
   if (tags.length > 0) keys["aws:TagKeys"] = tags.map((tag) => tag.key);
   return keys;

@@ -18,6 +18,7 @@ import {
 } from "@aws-sdk/client-ec2";
 import { ApiError, type ErrorCode } from "../../../base/api-error.ts";
 import { type IdKind, isId, parseId } from "../../../base/ids.ts";
+import type { ConditionKeys } from "../../../model/access.ts";
 import { ec2Arn } from "../../../model/arn.ts";
 import { resourceTagKeys, type Tag, tagsOf } from "../../../model/tags.ts";
 import {
@@ -184,7 +185,7 @@ export const cancelImportTask = operation({
       snapshot ? "import-snapshot-task" : "import-image-task",
       id,
     );
-    const keys = { "ec2:Region": ctx.region, ...resourceTagKeys(tags.get(id) ?? []) };
+    const keys: ConditionKeys = { "ec2:Region": ctx.region, ...resourceTagKeys(tags.get(id) ?? []) };
     return { task, checks: [{ action: "ec2:CancelImportTask", resource, keys }] };
   },
   async run(ctx, _input, { task }, grant): Promise<CancelImportTaskResult> {

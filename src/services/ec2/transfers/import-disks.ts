@@ -13,7 +13,7 @@ import {
 } from "@aws-sdk/client-ec2";
 import { ApiError } from "../../../base/api-error.ts";
 import { newId, parseId, type SnapshotId } from "../../../base/ids.ts";
-import type { ResourceCheck } from "../../../model/access.ts";
+import type { ConditionKeys, ResourceCheck } from "../../../model/access.ts";
 import { ec2Arn, imageArn, snapshotArn } from "../../../model/arn.ts";
 import { keepToken, tokenResult } from "../../../model/client-token.ts";
 import { mustBeCompleted } from "../../../model/snapshot.ts";
@@ -122,7 +122,7 @@ export const importSnapshot = operation({
     const role = await serviceRole(ctx, input.RoleName);
     const named = await fileDisk(ctx, role, input.DiskContainer, SNAPSHOT_FORMATS);
     const arn = ec2Arn(ctx.region, ctx.caller.accountId, "import-snapshot-task", "*");
-    const keys = { "ec2:Region": ctx.region, ...requestTagKeys(tags) };
+    const keys: ConditionKeys = { "ec2:Region": ctx.region, ...requestTagKeys(tags) };
     return {
       named,
       tags,
@@ -199,7 +199,7 @@ export const importImage = operation({
       named.push({ ...one, disk: { ...one.disk, deviceName }, shown: { ...one.shown, deviceName } });
     }
     const arn = ec2Arn(ctx.region, ctx.caller.accountId, "import-image-task", "*");
-    const keys = { "ec2:Region": ctx.region, ...requestTagKeys(tags) };
+    const keys: ConditionKeys = { "ec2:Region": ctx.region, ...requestTagKeys(tags) };
     return {
       named,
       tags,

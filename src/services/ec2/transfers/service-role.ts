@@ -6,7 +6,7 @@ import { accountId } from "../../../base/ids.ts";
 import { requestKeys } from "../../../identity/caller-keys.ts";
 import { evaluate } from "../../../identity/evaluate.ts";
 import { contextOf } from "../../../identity/policy/context.ts";
-import type { ResourceCheck } from "../../../model/access.ts";
+import type { ConditionKeys, ResourceCheck } from "../../../model/access.ts";
 import type { Caller } from "../../../model/identity/caller.ts";
 import { findRole, type Role } from "../../../model/identity/entities.ts";
 import type { RequestContext } from "../../context.ts";
@@ -109,7 +109,7 @@ function sessionOf(ctx: RequestContext, role: Role): Caller {
   };
 }
 
-const keysOf = (ctx: RequestContext) => ({
+const keysOf = (ctx: RequestContext): ConditionKeys => ({
   ...requestKeys({ now: ctx.now(), sourceIp: SERVICE, userAgent: SERVICE, region: ctx.region, secure: true }),
   "aws:ViaAWSService": "true",
 });

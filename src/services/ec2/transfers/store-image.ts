@@ -77,7 +77,7 @@ export const createStoreImageTask = operation({
         objectCheck("s3:PutObject", bucket, key),
         ...(Object.keys(tags).length === 0 ? [] : [objectCheck("s3:PutObjectTagging", bucket, key)]),
         ...disks.flatMap(({ snapshot, tags: own }) =>
-          ["ebs:ListSnapshotBlocks", "ebs:GetSnapshotBlock"].map((action) => ({
+          (["ebs:ListSnapshotBlocks", "ebs:GetSnapshotBlock"] as const).map((action) => ({
             action,
             resource: snapshotArn(ctx.region, snapshot.id),
             keys: snapshotKeys(snapshot, own),
@@ -142,7 +142,7 @@ export const createRestoreImageTask = operation({
       checks: [
         { action: "ec2:CreateRestoreImageTask", resource, keys: { ...keys, ...requestTagKeys(tags.all) } },
         objectCheck("s3:GetObject", bucket, name.key),
-        ...["ebs:StartSnapshot", "ebs:PutSnapshotBlock", "ebs:CompleteSnapshot"].map((action) => ({
+        ...(["ebs:StartSnapshot", "ebs:PutSnapshotBlock", "ebs:CompleteSnapshot"] as const).map((action) => ({
           action,
           resource: snapshots,
           keys: {},

@@ -1,6 +1,6 @@
 // What actions on one volume of the caller's own share before they may run.
 import { parseId, type VolumeId } from "../../../base/ids.ts";
-import type { ConditionKeys, ResourceCheck } from "../../../model/access.ts";
+import type { Action, ConditionKeys, ResourceCheck } from "../../../model/access.ts";
 import { ec2Arn } from "../../../model/arn.ts";
 import { type Instance, instanceKeys } from "../../../model/instance.ts";
 import { tagsOf } from "../../../model/tags.ts";
@@ -15,7 +15,7 @@ export const parseVolumeId = (text: string | undefined): VolumeId => parseId("vo
 /** @throws ApiError `InvalidVolumeID.Malformed`, `InvalidVolume.NotFound` */
 export async function resolveOwnVolume(
   ctx: RequestContext,
-  action: string,
+  action: Action,
   volumeId: string | undefined,
   keys: ConditionKeys = {},
 ): Promise<{ readonly volume: Volume; readonly checks: ResourceCheck[] }> {
@@ -29,7 +29,7 @@ export async function resolveOwnVolume(
   return { volume, checks: [check] };
 }
 
-export async function instanceCheck(ctx: RequestContext, action: string, instance: Instance): Promise<ResourceCheck> {
+export async function instanceCheck(ctx: RequestContext, action: Action, instance: Instance): Promise<ResourceCheck> {
   const tags = await tagsOf(ctx.database.read, ctx.caller.accountId, [instance.id]);
   return {
     action,
