@@ -27,6 +27,7 @@ const union = (members: Iterable<string>): string =>
 /** The file's text. */
 export async function iamReference(): Promise<string> {
   const actions: string[] = [];
+  const types: string[] = [];
   const keys = new Set<string>((await getAllGlobalConditionKeys()).map(literal));
   for (const service of SERVICES) {
     const kept = (key: string): boolean => key.startsWith("aws:") || key.startsWith(`${service}:`);
@@ -38,6 +39,7 @@ export async function iamReference(): Promise<string> {
       }
     }
     for (const name of await iamResourceTypesForService(service)) {
+      types.push(JSON.stringify(`${service}:${name}`));
       const { conditionKeys = [] } = await iamResourceTypeDetails(service, name);
       for (const key of conditionKeys) if (kept(key)) keys.add(literal(key));
     }
@@ -46,6 +48,9 @@ export async function iamReference(): Promise<string> {
 
 /** Every permission of the services that Ingot answers. */
 export type IamAction =${union(actions)};
+
+/** Every type of resource that one of them may name. */
+export type ResourceType =${union(types)};
 
 /** Every condition key of theirs, and the global ones. */
 export type ConditionKey =${union(keys)};
