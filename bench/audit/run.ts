@@ -329,7 +329,7 @@ try {
   const detections = createDetections({
     database,
     rules,
-    surroundings: { organization: async () => null, isGuestsAddress: () => true },
+    surroundings: { organization: async () => null },
     flush: () => trail.flush(),
     clock,
     log: silentLog,

@@ -1,6 +1,4 @@
 // What detections may know beyond the records.
-import { isIP } from "node:net";
-import { networkInterfaces } from "node:os";
 import type { Surroundings } from "../audit/detections/surroundings.ts";
 import type { Db } from "../database/database.ts";
 import { organizationOf } from "../model/organization.ts";
@@ -20,17 +18,5 @@ export function detectionSurroundings(db: Db): Surroundings {
       const mine = new RegExp(`^arn:aws:organizations::\\d{12}:(organization|ou)/${organization.id}(/|$)`);
       return { has: (one) => ids.has(one) || mine.test(one) };
     },
-    // Guests' connections to the server come through the host: over loopback, or from one of its own addresses.
-    isGuestsAddress: (address) => isLoopback(address) || hostAddresses().has(address),
   };
 }
-
-const isLoopback = (address: string): boolean =>
-  address === "::1" || (isIP(address) === 4 && address.startsWith("127."));
-
-const hostAddresses = (): Set<string> =>
-  new Set(
-    Object.values(networkInterfaces())
-      .flat()
-      .flatMap((one) => (one === undefined ? [] : [one.address])),
-  );

@@ -136,7 +136,6 @@ export async function replay(t: TestContext, over: Partial<DetectionsOptions> = 
         organization: async () => ({
           has: (one) => [US, MEMBER, "arn:aws:organizations::111122223333:organization/o-aaaaaaaaaa"].includes(one),
         }),
-        isGuestsAddress: () => false,
       },
       flush: async () => {},
       clock: { now: () => world.now },

@@ -187,6 +187,12 @@ const ATTACKS: readonly Attack[] = [
     expected: ["Credentials of an instance used elsewhere"],
   },
   {
+    name: "ec2-steal-instance-credentials: used on the host that the instance runs on",
+    prepare: async (world) => void (await instanceRow(world, "172.31.0.9")),
+    steps: [{ name: "DescribeInstances", who: instanceRole(INSTANCE), from: "127.0.0.1" }],
+    expected: ["Credentials of an instance used elsewhere"],
+  },
+  {
     name: "ec2-download-user-data",
     steps: Array.from({ length: 15 }, (_, n) => describeUser(n)),
     expected: ["User data of an instance read"],
@@ -417,7 +423,7 @@ test("a week of ordinary work: nothing is found", async (t) => {
 });
 
 test("without an organization, only the first share with an account is one with a new account", async (t) => {
-  const world = await replay(t, { surroundings: { organization: async () => null, isGuestsAddress: () => true } });
+  const world = await replay(t, { surroundings: { organization: async () => null } });
   await world.play([
     shareImage({ userId: STRANGER }),
     { ...shareImage({ userId: STRANGER }, "ami-0123456789abcdef1"), after: 100_000 },

@@ -24,8 +24,6 @@ export interface Surroundings {
    * units. Null: it is in none.
    */
   organization(accountId: string): Promise<{ has(accountOrArn: string): boolean } | null>;
-  /** Addresses from which calls of this host's guests arrive, besides their own: the network may translate them. */
-  isGuestsAddress(address: string): boolean;
 }
 
 /** An event as it is about to be judged. */
@@ -51,7 +49,7 @@ export async function withSurroundings(tx: Db, event: JudgedEvent, surroundings:
   }
   const caller = await callerOf(event, surroundings);
   if (caller !== null) own.caller = caller;
-  const credentials = await credentialsOf(tx, event, surroundings);
+  const credentials = await credentialsOf(tx, event);
   if (credentials !== null) own.credentials = credentials;
   return Object.keys(own).length === 0 ? event.record : { ...event.record, ingot: own };
 }
@@ -133,10 +131,10 @@ async function callerOf(event: JudgedEvent, surroundings: Surroundings): Promise
 }
 
 /**
- * An instance's credentials work anywhere: that is how they are stolen. Theirs are the addresses of the instance, and those
- * that its host gives to guests' connections.
+ * An instance's credentials work anywhere: that is how they are stolen. Theirs are the addresses of the instance: the network
+ * tells the API which guest calls, and lets none reach it by another way.
  */
-async function credentialsOf(tx: Db, event: JudgedEvent, surroundings: Surroundings): Promise<JsonObject | null> {
+async function credentialsOf(tx: Db, event: JudgedEvent): Promise<JsonObject | null> {
   if (texts(event.record, "userIdentity.sessionContext.ec2RoleDelivery").length === 0) return null;
   const [arn = ""] = texts(event.record, "userIdentity.arn");
   const instanceId = arn.slice(arn.lastIndexOf("/") + 1);
@@ -149,5 +147,5 @@ async function credentialsOf(tx: Db, event: JudgedEvent, surroundings: Surroundi
     .executeTakeFirst();
   const bare = address.replace(/^::ffff:/, "");
   const own = row !== undefined && (bare === row.private_ip || bare === row.public_ip);
-  return { usedFrom: own || surroundings.isGuestsAddress(bare) ? "instance" : "elsewhere", instanceId };
+  return { usedFrom: own ? "instance" : "elsewhere", instanceId };
 }
