@@ -35,6 +35,7 @@ const CHECKS = [
 
 /** The longest takes three minutes here. One that hangs has failed, and its process ends with whatever it left open. */
 const TEST_LIMIT_MS = 12 * 60_000;
+const END_WITH_TESTS = new URL("end-with-tests.ts", import.meta.url).href;
 
 let passed = 0;
 let failed = 0;
@@ -65,7 +66,12 @@ interface Outcome {
 
 async function runOnce(files: readonly string[], concurrency: number): Promise<Outcome> {
   const outcome: Outcome = { passed: 0, failed: 0, skipped: 0, broken: new Set() };
-  const stream = run({ files: [...files], concurrency, timeout: TEST_LIMIT_MS, forceExit: true });
+  const stream = run({
+    files: [...files],
+    concurrency,
+    timeout: TEST_LIMIT_MS,
+    execArgv: ["--import", END_WITH_TESTS],
+  });
   stream.on("test:pass", ({ skip, todo, details }) => {
     if (details.type === "suite") return;
     if (skip !== undefined || todo !== undefined) outcome.skipped++;
