@@ -309,7 +309,7 @@ async function tenGib(ec2: EC2Client, tiny: string): Promise<string> {
   await untilSsh(guest.address, 22, guest.since);
   inGuest(guest.address, 22, "dd if=/dev/urandom of=/root/data bs=1M count=1024 conv=fsync 2>/dev/null");
   const { ImageId = "" } = await ec2.send(
-    // Rebooted for it: else each launch of it replays the file system's journal, whatever the image's size.
+    // Rebooted for it: else each launch of it replays the file system's journal too.
     new CreateImageCommand({ InstanceId: guest.id, Name: "ten-gib", NoReboot: false }),
   );
   for (;;) {
