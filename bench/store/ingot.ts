@@ -1,55 +1,56 @@
-// What run.ts measures of Ingot, each in a process of its own as every peer is: capture, changed, restore, serve.
+// What run.ts measures of Ingot: the store as a server that runs has it open, told over standard input what to do.
 // Encrypted, as a server's store is.
+//
+// A line in, a line out, both JSON: `{command, …}` → `{id}`, `{socket, pid}` or `{}`. Ends with its input.
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { accountId, newId, type SnapshotId } from "../../src/base/ids.ts";
 import { silentLog } from "../../src/base/log.ts";
 import type { CaptureSource } from "../../src/model/disk.ts";
 import { openStore } from "../../src/storage/store.ts";
 
-const [command, directory = "", ...rest] = process.argv.slice(2);
-const owner = accountId("111122223333");
-const store = await openStore({ directory: join(directory, "ingot"), key: Buffer.alloc(32, 1), log: silentLog });
+export type IngotRequest =
+  | { command: "capture"; bytes: number; base: SnapshotId | null; source: CaptureSource }
+  | { command: "restore"; id: SnapshotId; path: string }
+  | { command: "serve" }
+  | { command: "stop-serving" };
 
-async function capture(bytes: number, base: string, source: CaptureSource): Promise<void> {
-  const id = newId("snapshot");
-  await store.capture({
-    owner,
-    snapshotId: id,
-    bytes,
-    base: base === "none" ? null : (base as SnapshotId),
-    source,
-  });
-  console.log(id);
+export interface IngotAnswer {
+  readonly id?: SnapshotId;
+  readonly socket?: string;
+  readonly pid?: number;
 }
 
-switch (command) {
-  case "capture":
-    // capture DIR BYTES BASE FILE
-    await capture(Number(rest[0]), rest[1]!, { kind: "file", path: rest[2]! });
-    break;
-  case "changed":
-    // changed DIR BYTES BASE SOCKET: what an overlay holds, over NBD as the host reads it
-    await capture(Number(rest[0]), rest[1]!, {
-      kind: "nbd",
-      socket: rest[2]!,
-      exportName: "disk",
-      changed: "qemu:allocation-depth",
-    });
-    break;
-  case "restore":
-    await store.restore(rest[0] as SnapshotId, rest[1]!);
-    break;
-  case "serve": {
-    // Prints the socket, then serves until its input ends.
-    const blocks = store.blockServer();
-    await blocks.ensure();
-    const status = await blocks.status();
-    console.log(JSON.stringify({ socket: blocks.export(rest[0] as SnapshotId, 0).socket, pid: status?.pid }));
-    for await (const _ of process.stdin);
-    await blocks.stop();
-    break;
+const [directory = ""] = process.argv.slice(2);
+const owner = accountId("111122223333");
+const store = await openStore({ directory: join(directory, "ingot"), key: Buffer.alloc(32, 1), log: silentLog });
+const blocks = store.blockServer();
+
+async function answer(request: IngotRequest): Promise<IngotAnswer> {
+  switch (request.command) {
+    case "capture": {
+      const id = newId("snapshot");
+      const { bytes, base, source } = request;
+      await store.capture({ owner, snapshotId: id, bytes, base, source });
+      return { id };
+    }
+    case "restore":
+      await store.restore(request.id, request.path);
+      return {};
+    case "serve": {
+      await blocks.ensure();
+      const pid = (await blocks.status())?.pid;
+      const { socket } = blocks.export("snap-00000000000000000" as SnapshotId, 0);
+      return pid === undefined ? { socket } : { socket, pid };
+    }
+    case "stop-serving":
+      await blocks.stop();
+      return {};
   }
-  default:
-    throw new Error(`no command ${command}`);
+}
+
+console.log(JSON.stringify({}));
+for await (const line of createInterface({ input: process.stdin })) {
+  console.log(JSON.stringify(await answer(JSON.parse(line) as IngotRequest)));
 }
 await store.close();

@@ -18,10 +18,13 @@ import {
 } from "node:fs";
 import { cpus, loadavg } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
+import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
+import type { SnapshotId } from "../../src/base/ids.ts";
+import type { CaptureSource } from "../../src/model/disk.ts";
 import { pressed } from "./api-pressure.ts";
 import { bootReads, type RandomReads, randomReads } from "./reads.ts";
+import { type Cost, cpuOf, RunningIngot, residentMbOf } from "./running-ingot.ts";
 
 const { values } = parseArgs({
   options: { small: { type: "boolean" }, dir: { type: "string" }, rounds: { type: "string", default: "3" } },
@@ -34,13 +37,6 @@ type Image = (typeof IMAGES)[number];
 const raw = (image: string): string => join(data, `${image}.raw`);
 const overlay = (image: string): string => join(data, `${image}.overlay`);
 
-interface Cost {
-  readonly wallS: number;
-  readonly cpuS: number;
-  readonly residentMb: number;
-  readonly output: string;
-}
-
 /** Runs a program to its end under /usr/bin/time. */
 function timed(
   program: string,
@@ -50,9 +46,8 @@ function timed(
   const report = join(scratch, "time");
   const done = spawnSync("/usr/bin/time", ["-q", "-o", report, "-f", "%e %U %S %M", program, ...argv], {
     ...options,
-    env: { ...process.env, ...COMPILED, ...options.env },
-    stdio: ["ignore", "pipe", "pipe"],
-    maxBuffer: 64 << 20,
+    env: { ...process.env, ...options.env },
+    stdio: ["ignore", "ignore", "pipe"],
   });
   if (done.status !== 0) throw new Error(`${program} ${argv.join(" ")}: ${done.stderr}`);
   const [wall = "", user = "", system = "", kib = ""] = readFileSync(report, "utf8")
@@ -63,8 +58,7 @@ function timed(
   return {
     wallS: Number(wall),
     cpuS: Number(user) + Number(system),
-    residentMb: Math.round(Number(kib) / 1000),
-    output: done.stdout.toString(),
+    residentMb: Math.round((Number(kib) * 1024) / 1e6),
   };
 }
 
@@ -77,17 +71,17 @@ const scratch = mkdtempSync(join("/var/tmp", "ingot-bench-run-"));
 const NODE = process.execPath;
 /** Sources are compiled once, as in the bundle that is installed, and not by every process. */
 const COMPILED = { NODE_COMPILE_CACHE: join(scratch, "compiled") };
-const INGOT = join(import.meta.dirname, "ingot.ts");
 
 /** One way of keeping images. */
 interface Tool {
   readonly name: string;
   /** Rounds that it takes part in. */
   readonly rounds: number;
-  begin(home: string): void;
-  keep(home: string, image: Image, before: Image | null): Cost;
+  begin(home: string): void | Promise<void>;
+  keep(home: string, image: Image, before: Image | null): Cost | Promise<Cost>;
   /** Writes an image to `path`. */
-  restore(home: string, image: Image, path: string): Cost;
+  restore(home: string, image: Image, path: string): Cost | Promise<Cost>;
+  end?(home: string): Promise<void>;
   /** Restores have all blocks of the disk written, holes too. */
   readonly dense?: boolean;
 }
@@ -98,72 +92,71 @@ const BORG = {
   BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK: "yes",
   BORG_RELOCATED_REPO_ACCESS_IS_OK: "yes",
 };
-const ids = new Map<string, string>();
 const bytesOf = (image: string): number => statSync(raw(image)).size;
+const snapshots = new Map<string, SnapshotId>();
+const running = new Map<string, RunningIngot>();
+const ingotIn = (home: string): RunningIngot => running.get(home)!;
+const snapshotOf = (home: string, image: Image): SnapshotId => snapshots.get(`${home}/${image}`)!;
+
+/** A generation's overlay as the host opens a stopped machine's disk; `use` gets the socket. Gives its server's CPU seconds. */
+async function servedOverlay(image: Image, use: (socket: string) => Promise<void>): Promise<number> {
+  const socket = join(scratch, "changed.sock");
+  rmSync(socket, { force: true });
+  // An empty layer, the overlay, and beneath it what is the store's and is not read (here nothing at all, there the block
+  // server).
+  const top = join(scratch, "top.qcow2");
+  execFileSync("qemu-img", ["create", "-q", "-f", "qcow2", top, String(bytesOf(image))]);
+  const layer = join(scratch, "layer.qcow2");
+  execFileSync("cp", [overlay(image), layer]);
+  execFileSync("qemu-img", ["rebase", "-u", "-b", "", layer]);
+  const layers = [
+    `driver=qcow2,file.driver=file,file.filename=${top}`,
+    `backing.driver=qcow2,backing.file.driver=file,backing.file.filename=${layer}`,
+    `backing.backing.driver=null-co,backing.backing.size=${bytesOf(image)},backing.backing.read-zeroes=on`,
+  ].join(",");
+  const options = ["-r", "-A", "-t", "-e", "8", "-x", "disk", "-k", socket, "--image-opts", layers];
+  const server = spawn("qemu-nbd", options, { stdio: ["ignore", "ignore", "inherit"] });
+  try {
+    while (!existsSync(socket)) await delay(10);
+    await use(socket);
+    return cpuOf(server.pid!);
+  } finally {
+    server.kill();
+    if (server.exitCode === null && server.signalCode === null)
+      await new Promise((resume) => server.once("exit", resume));
+  }
+}
 
 function ingotTool(name: string, changed: boolean): Tool {
   return {
     name,
     rounds,
-    begin: (home) => mkdirSync(home),
-    keep(home, image, before) {
-      const base = before === null ? "none" : ids.get(`${home}/${before}`)!;
-      let cost: Cost;
-      if (changed && before !== null && image !== "other") {
-        const socket = join(scratch, "changed.sock");
-        rmSync(socket, { force: true });
-        // The overlay's reader works for Ingot: its time counts, too.
-        const report = join(scratch, "nbd-time");
-        const pid = join(scratch, "nbd-pid");
-        // As the host opens a stopped machine's disk: an empty layer, the overlay, and beneath it what is the store's and
-        // is not read (here nothing at all, there the block server).
-        const top = join(scratch, "top.qcow2");
-        execFileSync("qemu-img", ["create", "-q", "-f", "qcow2", top, String(bytesOf(image))]);
-        const layer = join(scratch, "layer.qcow2");
-        execFileSync("cp", [overlay(image), layer]);
-        execFileSync("qemu-img", ["rebase", "-u", "-b", "", layer]);
-        const layers = [
-          `driver=qcow2,file.driver=file,file.filename=${top}`,
-          `backing.driver=qcow2,backing.file.driver=file,backing.file.filename=${layer}`,
-          `backing.backing.driver=null-co,backing.backing.size=${bytesOf(image)},backing.backing.read-zeroes=on`,
-        ].join(",");
-        const options = [
-          "-r",
-          "-A",
-          "-t",
-          "-e",
-          "8",
-          "-x",
-          "disk",
-          "-k",
-          socket,
-          "--pid-file",
-          pid,
-          "--image-opts",
-          layers,
-        ];
-        const server = ["qemu-nbd", ...options];
-        spawn("/usr/bin/time", ["-q", "-o", report, "-f", "%U %S", ...server], { stdio: "ignore" });
-        while (!existsSync(socket)) execFileSync("sleep", ["0.02"]);
-        cost = timed(NODE, [INGOT, "changed", home, String(bytesOf(image)), base, socket]);
-        process.kill(Number(readFileSync(pid, "utf8")));
-        while (!existsSync(report) || readFileSync(report, "utf8") === "") execFileSync("sleep", ["0.02"]);
-        const [user = "0", system = "0"] = readFileSync(report, "utf8").trim().split("\n").at(-1)!.split(" ");
-        rmSync(report);
-        cost = { ...cost, cpuS: cost.cpuS + Number(user) + Number(system) };
-      } else
-        cost = timed(NODE, [
-          INGOT,
-          "capture",
-          home,
-          String(bytesOf(image)),
-          image === "other" ? "none" : base,
-          raw(image),
-        ]);
-      ids.set(`${home}/${image}`, cost.output.trim());
-      return cost;
+    async begin(home) {
+      mkdirSync(home);
+      running.set(home, await RunningIngot.start(home, COMPILED));
     },
-    restore: (home, image, path) => timed(NODE, [INGOT, "restore", home, ids.get(`${home}/${image}`)!, path]),
+    async keep(home, image, before) {
+      const bytes = bytesOf(image);
+      const base = before === null || image === "other" ? null : snapshotOf(home, before);
+      const kept = async (source: CaptureSource): Promise<Cost> => {
+        const { answer, cost } = await ingotIn(home).ask({ command: "capture", bytes, base, source });
+        snapshots.set(`${home}/${image}`, answer.id!);
+        return cost;
+      };
+      if (!changed || base === null) return kept({ kind: "file", path: raw(image) });
+      let cost: Cost | null = null;
+      // The overlay's reader works for Ingot: its time counts, too.
+      const readerS = await servedOverlay(image, async (socket) => {
+        cost = await kept({ kind: "nbd", socket, exportName: "disk", changed: "qemu:allocation-depth" });
+      });
+      return { ...cost!, cpuS: cost!.cpuS + readerS };
+    },
+    restore: async (home, image, path) =>
+      (await ingotIn(home).ask({ command: "restore", id: snapshotOf(home, image), path })).cost,
+    async end(home) {
+      await ingotIn(home).end();
+      running.delete(home);
+    },
   };
 }
 
@@ -273,17 +266,17 @@ const measured = new Map<Tool, Measured>(
 const say = (line: string): void => console.log(`${new Date().toISOString().slice(11, 19)} ${line}`);
 const homeOf = (tool: Tool): string => join(scratch, tool.name.replace(/\W+/g, "-"));
 
-function round(number: number): void {
+async function round(number: number): Promise<void> {
   for (const tool of TOOLS) {
     if (number > tool.rounds) continue;
     const home = homeOf(tool);
     rmSync(home, { recursive: true, force: true });
     const found = measured.get(tool)!;
-    tool.begin(home);
+    await tool.begin(home);
     let stored = 0;
     let before: Image | null = null;
     for (const image of IMAGES) {
-      found.keep.get(image)!.push(tool.keep(home, image, before));
+      found.keep.get(image)!.push(await tool.keep(home, image, before));
       const now = sizeOf(home);
       if (number === 1) found.stored.set(image, now - stored);
       stored = now;
@@ -291,10 +284,11 @@ function round(number: number): void {
     }
     const path = join(scratch, "restored");
     for (const image of ["v1"] as const) {
-      found.restore.push(tool.restore(home, image, path));
+      found.restore.push(await tool.restore(home, image, path));
       execFileSync("cmp", [path, raw(image)]);
       rmSync(path);
     }
+    await tool.end?.(home);
     say(`round ${number}: ${tool.name}, ${(stored / 1e6).toFixed(0)} MB`);
     // Ingot's and qemu's are read from later.
     if (number < rounds && tool.rounds > number) rmSync(home, { recursive: true, force: true });
@@ -307,6 +301,12 @@ interface Reads {
   readonly boot: number[];
   residentMb: number;
 }
+
+const FIRST_BOOT = "Ingot, first boot";
+const AT_ONCE = "Ingot, boot profile known";
+/** A guest's first read comes this long after QEMU has connected, at the least: 2.4 s after here, where it is emulated. */
+const LEAD_MS = 250;
+const LATER = `Ingot, boot profile known, reads begin ${LEAD_MS} ms after connecting`;
 
 /** Servers of v6 one after another, fresh for each measurement, in interleaved rounds. */
 async function reads(): Promise<Reads[]> {
@@ -350,16 +350,16 @@ async function reads(): Promise<Reads[]> {
       join(homeOf(qcow2), "v6.qcow2"),
     ]),
   ];
-  const results: Reads[] = [...servers.map(({ name }) => name), "Ingot", "Ingot, boot profile known"].map((name) => ({
+  const results: Reads[] = [...servers.map(({ name }) => name), FIRST_BOOT, AT_ONCE, LATER].map((name) => ({
     name,
     random: [],
     boot: [],
     residentMb: 0,
   }));
-  const resident = (pid: number): number =>
-    Math.round(Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0) / 1000);
-  const id = ids.get(`${homeOf(ingot)}/v6`)!;
-  const profiles = join(homeOf(ingot), "ingot", "profiles");
+  const home = homeOf(ingot);
+  const id = snapshotOf(home, "v6");
+  const profiles = join(home, "ingot", "profiles");
+  const process = await RunningIngot.start(home, COMPILED);
   for (let n = 0; n < rounds; n++) {
     for (const [i, server] of servers.entries()) {
       const result = results[i]!;
@@ -369,30 +369,36 @@ async function reads(): Promise<Reads[]> {
         while (!existsSync(socket)) await new Promise((resume) => setTimeout(resume, 10));
         const name = server.program === "nbdkit" ? "" : "disk";
         if (what === "random") result.random.push(await randomReads(socket, name, offsets));
-        else result.boot.push(await bootReads(socket, name, units, bytes));
-        result.residentMb = Math.max(result.residentMb, resident(child.pid!));
+        else result.boot.push(await bootReads(socket, name, units, bytes, 0));
+        result.residentMb = Math.max(result.residentMb, residentMbOf(child.pid!));
         child.kill();
         await new Promise((resume) => child.once("exit", resume));
       }
     }
-    for (const [what, result] of [
-      ["random", results.at(-2)!],
-      // The first boot records its profile, the second follows it.
-      ["boot", results.at(-2)!],
-      ["boot", results.at(-1)!],
+    for (const [what, name] of [
+      ["random", FIRST_BOOT],
+      // The first boot records its profile, the others follow it.
+      ["boot", FIRST_BOOT],
+      ["boot", AT_ONCE],
+      ["boot", LATER],
     ] as const) {
-      if (result === results.at(-2)) rmSync(profiles, { recursive: true, force: true });
-      const child = spawn(NODE, [INGOT, "serve", homeOf(ingot), id], { stdio: ["pipe", "pipe", "inherit"] });
-      const line = await new Promise<string>((resume) => createInterface({ input: child.stdout }).once("line", resume));
-      const { socket, pid } = JSON.parse(line) as { socket: string; pid: number };
+      const result = results.find((each) => each.name === name)!;
+      if (name === FIRST_BOOT) rmSync(profiles, { recursive: true, force: true });
+      const { socket = "", pid = 0 } = (await process.ask({ command: "serve" })).answer;
+      // A server that has served another image: its code is compiled, and its cache holds nothing of this one.
+      await randomReads(
+        socket,
+        snapshotOf(home, "other"),
+        Array.from({ length: 2000 }, (_, i) => (i % 2 === 0 ? i : 2000 - i) * 64 * 1024),
+      );
       if (what === "random") result.random.push(await randomReads(socket, id, offsets));
-      else result.boot.push(await bootReads(socket, id, units, bytes));
-      result.residentMb = Math.max(result.residentMb, resident(pid));
-      child.stdin.end();
-      await new Promise((resume) => child.once("exit", resume));
+      else result.boot.push(await bootReads(socket, id, units, bytes, name === LATER ? LEAD_MS : 0));
+      result.residentMb = Math.max(result.residentMb, residentMbOf(pid));
+      await process.ask({ command: "stop-serving" });
     }
     say(`reads, round ${n + 1}`);
   }
+  await process.end();
   return results;
 }
 
@@ -429,7 +435,7 @@ function report(served: readonly Reads[], api: { quiet: number; busy: number; by
     ];
   });
   const plain = served.find(({ name }) => name === "qemu-nbd raw")!;
-  const profiled = served.at(-1)!;
+  const boot = (name: string): number => median(served.find((each) => each.name === name)!.boot);
   const I = "Ingot";
   const C = "Ingot, changed blocks known";
   const Q = "qcow2 zstd";
@@ -461,14 +467,15 @@ function report(served: readonly Reads[], api: { quiet: number; busy: number; by
     goal("restore, wall: restic ÷ Ingot", restore(R, "wallS") / restore(I, "wallS"), 5, "≥", "×"),
     goal("restore, wall: qcow2 zstd ÷ Ingot", restore(Q, "wallS") / restore(I, "wallS"), 1.5, "≥", "×"),
     goal(
-      "boot's reads with a profile: speed of raw NBD",
-      (100 * median(plain.boot)) / median(profiled.boot),
+      `boot's reads with a profile, ${LEAD_MS} ms after connecting: speed of raw NBD`,
+      (100 * median(plain.boot)) / boot(LATER),
       85,
       "≥",
       " %",
     ),
+    goal("the same, at once", (100 * median(plain.boot)) / boot(AT_ONCE), 85, "≥", " %"),
     goal("resident in capture", Math.max(allResident(I), allResident(C)), 200, "≤", " MB"),
-    goal("resident in serving", Math.max(...served.slice(-2).map(({ residentMb }) => residentMb)), 256, "≤", " MB"),
+    goal("resident in serving", Math.max(...served.slice(-3).map(({ residentMb }) => residentMb)), 256, "≤", " MB"),
     goal("DescribeImages p99 during a capture at full speed", api.busy, 20, "≤", " ms"),
   ];
   const version = (program: string, ...argv: string[]): string =>
@@ -479,7 +486,7 @@ function report(served: readonly Reads[], api: { quiet: number; busy: number; by
     .map((x) => x.toFixed(1))
     .join(
       " ",
-    )} after, page cache warm. ${version("restic", "version")}; ${version("borg", "--version")}; casync ${version("casync", "--version")}; ${version("qemu-img", "--version")}. Ingot and restic encrypt, the others do not. Medians of ${rounds} interleaved rounds (casync: one). Ingot's figures include the start of its process (0.2 s of CPU, with its sources compiled before), which a running server does not pay.
+    )} after, page cache warm. ${version("restic", "version")}; ${version("borg", "--version")}; casync ${version("casync", "--version")}; ${version("qemu-img", "--version")}. Ingot and restic encrypt, the others do not. Medians of ${rounds} interleaved rounds (casync: one). Ingot is a server that runs, as its users have it; the start of its threads is in its figures. The peers are processes that are started for each task, as their users run them.
 
 ${small ? "**Small images: this run only shows that everything works; its ratios say nothing.**\n\n" : ""}${table(["goal", "measured", "goal", ""], goals)}
 
@@ -527,16 +534,18 @@ try {
     });
   // Fills the compiler's cache.
   const ingot = TOOLS[0]!;
-  ingot.begin(join(scratch, "warm"));
-  ingot.keep(join(scratch, "warm"), "v1", null);
-  ingot.restore(join(scratch, "warm"), "v1", join(scratch, "warm.raw"));
+  await ingot.begin(join(scratch, "warm"));
+  await ingot.keep(join(scratch, "warm"), "v1", null);
+  await ingot.restore(join(scratch, "warm"), "v1", join(scratch, "warm.raw"));
+  await ingot.end?.(join(scratch, "warm"));
   for (const name of ["warm", "warm.raw"]) rmSync(join(scratch, name), { recursive: true });
-  for (let n = 1; n <= rounds; n++) round(n);
+  for (let n = 1; n <= rounds; n++) await round(n);
   const served = await reads();
   const api = await pressed(raw("v6"), say);
   const text = report(served, api);
   writeFileSync(join(import.meta.dirname, small ? "results-small.md" : "results.md"), text);
   console.log(text);
 } finally {
+  for (const each of running.values()) await each.end();
   rmSync(scratch, { recursive: true, force: true });
 }

@@ -1,18 +1,24 @@
 // All index segments of a store together, as a reader sees them: any number of immutable files that come and go.
-import { readdirSync } from "node:fs";
+import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { systemCode } from "../base/errors.ts";
 import { type BlobPlace, IndexSegment } from "./index-segment.ts";
 
 export class BlobIndex {
   readonly #directory: string;
+  readonly #keepBytes: number;
   readonly #onDamage: (error: unknown) => void;
   /** The segment that answered last comes first: a snapshot's blobs are mostly of one segment. */
   #segments: IndexSegment[] = [];
 
-  /** @param directory  the store's `index/`. @param onDamage  hears of each segment that can't be used */
-  constructor(directory: string, onDamage: (error: unknown) => void) {
+  /**
+   * @param directory  the store's `index/`
+   * @param keepBytes  of entries that it may keep in memory: segments that fit are read once (52 bytes per blob)
+   * @param onDamage  hears of each segment that can't be used
+   */
+  constructor(directory: string, keepBytes: number, onDamage: (error: unknown) => void) {
     this.#directory = directory;
+    this.#keepBytes = keepBytes;
     this.#onDamage = onDamage;
   }
 
@@ -35,9 +41,14 @@ export class BlobIndex {
       if (wanted.delete(segment.name)) kept.push(segment);
       else segment.close();
     }
+    let held = kept.reduce((sum, segment) => sum + segment.keptBytes, 0);
     for (const name of wanted) {
       try {
-        kept.unshift(new IndexSegment(name, join(this.#directory, `${name}.index`)));
+        const path = join(this.#directory, `${name}.index`);
+        const bytes = statSync(path).size;
+        const keep = held + bytes <= this.#keepBytes;
+        kept.unshift(new IndexSegment(name, path, keep));
+        if (keep) held += kept[0]!.keptBytes;
       } catch (error) {
         // A collection may remove it between the listing and the opening.
         if (systemCode(error) !== "ENOENT") this.#onDamage(error);

@@ -22,6 +22,8 @@ import { openCodec } from "./zstd.ts";
 
 /** About 70 bytes each. */
 const PAGE_ROWS = 256 * 1024;
+/** Of index entries: those of 5 GB of content. */
+const INDEX_BYTES = 16 * MIB;
 /** A damaged disk that a guest reads again and again must not fill the log. */
 const ERRORS_PER_MINUTE = 60;
 
@@ -41,7 +43,7 @@ async function main(): Promise<void> {
   takeOwnerLock(join(dirname(setup.control), "block-server.lock"));
 
   const home = openHome(setup.directory, setup.bucket);
-  const index = new BlobIndex(join(setup.directory, "index"), (error) => log("error", chain(error)));
+  const index = new BlobIndex(join(setup.directory, "index"), INDEX_BYTES, (error) => log("error", chain(error)));
   const cache = new FrameCache(setup.cacheBytes);
   const blobs = new BlobReader({
     index,

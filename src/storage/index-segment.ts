@@ -102,7 +102,7 @@ export function encodeSegment(packs: readonly { name: string; entries: Uint8Arra
   return file;
 }
 
-/** An open segment. Holds only its tables (8 bytes per 32 blobs) in memory. */
+/** An open segment. Holds its tables (8 bytes per 32 blobs) in memory, and where asked each bucket that it has read. */
 export class IndexSegment {
   readonly name: string;
   readonly path: string;
@@ -114,10 +114,15 @@ export class IndexSegment {
   readonly #sums: Uint32Array;
   readonly #entriesAt: number;
   #bucket: Buffer = Buffer.alloc(0);
+  /** All entries, filled bucket by bucket, and which buckets are there. Memory that is not touched is not taken. */
+  readonly #kept: { readonly entries: Buffer; readonly buckets: Uint8Array } | null;
   #scratch = Buffer.allocUnsafe(4096);
 
-  /** @throws DamageError when its tables are not what was written */
-  constructor(name: string, path: string) {
+  /**
+   * @param keep  whether to keep what was read: a look-up then costs 1 µs instead of 7, and a blob 52 bytes at most
+   * @throws DamageError when its tables are not what was written
+   */
+  constructor(name: string, path: string, keep = false) {
     this.name = name;
     this.path = path;
     this.#fd = openSync(path, "r");
@@ -145,6 +150,9 @@ export class IndexSegment {
       for (let i = 0; i <= buckets; i++) this.#starts[i] = tables.readUInt32LE(at + 4 * i);
       for (let i = 0; i < buckets; i++) this.#sums[i] = tables.readUInt32LE(at + 4 * (buckets + 1) + 4 * i);
       this.#entriesAt = INDEX_HEADER_BYTES + tables.length;
+      this.#kept = keep
+        ? { entries: Buffer.allocUnsafeSlow(this.count * INDEX_ENTRY_BYTES), buckets: new Uint8Array(buckets) }
+        : null;
     } catch (error) {
       closeSync(this.#fd);
       throw error;
@@ -153,6 +161,11 @@ export class IndexSegment {
 
   close(): void {
     closeSync(this.#fd);
+  }
+
+  /** What its entries take in memory, at most. */
+  get keptBytes(): number {
+    return this.#kept?.entries.length ?? 0;
   }
 
   /** Number of the entry of the id at `at` of `id`, or -1. Costs one read of about 1.6 KiB. @throws DamageError */
@@ -211,22 +224,34 @@ export class IndexSegment {
 
   #loadBucket(bucket: number): number {
     const first = this.#starts[bucket]!;
-    const bytes = (this.#starts[bucket + 1]! - first) * INDEX_ENTRY_BYTES;
-    this.#bucket = this.#read(this.#entriesAt + first * INDEX_ENTRY_BYTES, bytes);
+    const from = first * INDEX_ENTRY_BYTES;
+    const to = this.#starts[bucket + 1]! * INDEX_ENTRY_BYTES;
+    const kept = this.#kept;
+    if (kept === null) this.#bucket = this.#read(this.#entriesAt + from, to - from);
+    else {
+      this.#bucket = kept.entries.subarray(from, to);
+      if (kept.buckets[bucket] === 1) return first;
+      this.#readInto(this.#bucket, this.#entriesAt + from);
+    }
     if (crc32(this.#bucket) !== this.#sums[bucket]) {
       throw new DamageError(`index ${this.name}: bucket ${bucket} is damaged`);
     }
+    if (kept !== null) kept.buckets[bucket] = 1;
     return first;
   }
 
   #read(offset: number, bytes: number): Buffer {
     if (this.#scratch.length < bytes) this.#scratch = Buffer.allocUnsafe(bytes);
-    let got = 0;
-    while (got < bytes) {
-      const n = readSync(this.#fd, this.#scratch, got, bytes - got, offset + got);
+    const into = this.#scratch.subarray(0, bytes);
+    this.#readInto(into, offset);
+    return into;
+  }
+
+  #readInto(into: Buffer, offset: number): void {
+    for (let got = 0; got < into.length; ) {
+      const n = readSync(this.#fd, into, got, into.length - got, offset + got);
       if (n === 0) throw new DamageError(`index ${this.name}: the file is too short`);
       got += n;
     }
-    return this.#scratch.subarray(0, bytes);
   }
 }

@@ -65,7 +65,36 @@ const TRANSMISSION_FLAGS =
 const ALLOCATION = "base:allocation";
 const ALLOCATION_ID = 1;
 
+/** Replies of reads up to 1 MiB are written from buffers that are used again: a new one costs a page fault per 4 KiB. */
+const REPLY_ROOM = 64;
+const REPLY_CLASSES = [4, 16, 64, 128, 256, 512, 1024].map((kib) => kib * KIB + REPLY_ROOM);
+const REPLY_POOL_BYTES = 8 * MIB;
+
+class ReplyBuffers {
+  readonly #free = new Map<number, Buffer[]>(REPLY_CLASSES.map((bytes) => [bytes, []]));
+  #held = 0;
+
+  take(bytes: number): Buffer {
+    const room = REPLY_CLASSES.find((each) => each >= bytes);
+    if (room === undefined) return Buffer.allocUnsafeSlow(bytes);
+    const free = this.#free.get(room)?.pop();
+    if (free === undefined) return Buffer.allocUnsafeSlow(room);
+    this.#held -= free.length;
+    return free;
+  }
+
+  /** Only what nobody reads any more. */
+  give(buffer: Buffer): void {
+    if (this.#held + buffer.length > REPLY_POOL_BYTES) return;
+    const free = this.#free.get(buffer.length);
+    if (free === undefined) return;
+    free.push(buffer);
+    this.#held += buffer.length;
+  }
+}
+
 export class NbdServer {
+  readonly #replies = new ReplyBuffers();
   readonly #options: NbdServerOptions;
   readonly #server: Server;
   readonly #connections = new Set<Connection>();
@@ -100,7 +129,7 @@ export class NbdServer {
       socket.destroy();
       return;
     }
-    const connection = new Connection(socket, this.#options);
+    const connection = new Connection(socket, this.#options, this.#replies);
     this.#connections.add(connection);
     socket.on("close", () => this.#connections.delete(connection));
   }
@@ -109,6 +138,7 @@ export class NbdServer {
 class Connection {
   readonly #socket: Socket;
   readonly #options: NbdServerOptions;
+  readonly #replies: ReplyBuffers;
   #chunks: Buffer[] = [];
   #have = 0;
   #phase: "flags" | "option" | "request" = "flags";
@@ -125,9 +155,10 @@ class Connection {
   #bytesInFlight = 0;
   readonly #timer: NodeJS.Timeout;
 
-  constructor(socket: Socket, options: NbdServerOptions) {
+  constructor(socket: Socket, options: NbdServerOptions, replies: ReplyBuffers) {
     this.#socket = socket;
     this.#options = options;
+    this.#replies = replies;
     this.#timer = setTimeout(() => this.end(), HANDSHAKE_MS);
     this.#timer.unref();
     socket.on("data", (chunk) => {
@@ -439,7 +470,8 @@ class Connection {
   async #read(disk: NbdExport, cookie: bigint, offset: number, length: number): Promise<void> {
     // Header and data in one buffer: one write, one system call.
     const headBytes = this.#structured ? 28 : 16;
-    const reply = Buffer.allocUnsafe(headBytes + length);
+    const buffer = this.#replies.take(headBytes + length);
+    const reply = buffer.subarray(0, headBytes + length);
     try {
       for (let at = 0; at < length; at += TURN_BYTES) {
         // A long read decodes for tens of milliseconds: other guests get their turn in between.
@@ -448,6 +480,7 @@ class Connection {
         await disk.readInto(reply.subarray(headBytes + at, headBytes + to), offset + at);
       }
     } catch (error) {
+      this.#replies.give(buffer);
       this.#options.onError(this.#name ?? "", error);
       this.#error(cookie, ERRNO.eio);
       return;
@@ -460,7 +493,9 @@ class Connection {
       reply.writeUInt32BE(0, 4);
       reply.writeBigUInt64BE(cookie, 8);
     }
-    this.#socket.write(reply);
+    this.#socket.write(reply, (error) => {
+      if (!error) this.#replies.give(buffer);
+    });
   }
 
   async #status(disk: NbdExport, cookie: bigint, offset: number, length: number, one: boolean): Promise<void> {

@@ -65,11 +65,14 @@ if (port === null) throw new Error("storage-worker runs in a worker thread only"
 const NICE = 10;
 if (process.platform === "linux") setPriority(Math.max(NICE, getPriority()));
 
+/** Of index entries, per worker: those of 2.5 GB of content. */
+const INDEX_BYTES = 8 * MIB;
+
 const setup = workerData as WorkerSetup;
 const home = openHome(setup.directory, setup.bucket);
 const domains = new Domains(setup.directory, setup.key);
 const codec = openCodec();
-const index = new BlobIndex(join(setup.directory, "index"), () => {});
+const index = new BlobIndex(join(setup.directory, "index"), INDEX_BYTES, () => {});
 const blobs = new BlobReader({
   index,
   packs: home.packs("sync"),

@@ -258,7 +258,7 @@ export class SnapshotStore {
     this.#storeId = parts.storeId;
     this.#key = parts.key;
     this.#domains = new Domains(parts.directory, parts.key);
-    this.#index = new BlobIndex(join(parts.directory, "index"), (error) => this.#onIndexDamage(error));
+    this.#index = new BlobIndex(join(parts.directory, "index"), 0, (error) => this.#onIndexDamage(error));
     this.#blobs = new BlobReader({
       index: this.#index,
       packs: parts.home.packs("async"),
