@@ -132,14 +132,18 @@ export class Host {
 
   async #look(): Promise<void> {
     const rows = await readHostRows(this.#parts.database.read);
-    await this.#applyRules(rows);
+    // Disks are made meanwhile; a driver waits before it gives a machine its network.
+    const rulesInForce = this.#applyRules(rows);
+    rulesInForce.catch(() => {}); // thrown below
     for (const instance of rows.instances) {
       this.#driver(instance.id).converge({
         instance,
         volumes: rows.volumes.get(instance.id) ?? [],
         nic: rows.nics.get(instance.id) ?? null,
+        rulesInForce,
       });
     }
+    await rulesInForce;
     this.#captures.start(await capturesDue(this.#parts.database.read));
     await this.#copy();
     await this.#completeUploads();

@@ -20,6 +20,7 @@ import type { Nic } from "../model/nic.ts";
 import type { Volume } from "../model/volume.ts";
 import {
   applyModifications,
+  areModified,
   releaseVolumes,
   volumeAttached,
   volumeBusy,
@@ -35,6 +36,7 @@ import { adoptMachine, launchMachine, machineLastWords } from "./launch-machine.
 import type { Machine, MachineEvent } from "./machine.ts";
 import type { CaptureRequest, MachineCapture } from "./machine-capture.ts";
 import { instanceUuid, type MachineSpec } from "./machine-spec.ts";
+import { ensureOverlay } from "./overlay.ts";
 
 /** EC2 gives a guest some minutes to shut down; a full Debian under TCG needs a few seconds. */
 const SHUTDOWN_LIMIT_MS = 120_000;
@@ -48,6 +50,8 @@ export interface InstanceTarget {
   readonly instance: Instance;
   readonly volumes: readonly Volume[];
   readonly nic: Nic | null;
+  /** Resolves when the security groups of these rows are in force: no machine gets its network before. */
+  readonly rulesInForce: Promise<void>;
 }
 
 export interface DriverOptions {
@@ -199,7 +203,7 @@ export class InstanceDriver {
    * The rows, read again. Those that came may have been read while the step before was still at work: done once more, a
    * reboot would be a second reboot.
    */
-  async #asOfNow({ nic }: InstanceTarget): Promise<InstanceTarget | null> {
+  async #asOfNow({ nic, rulesInForce }: InstanceTarget): Promise<InstanceTarget | null> {
     const db = this.#parts.database.read;
     const instance = (await db.selectFrom("instances").selectAll().where("id", "=", this.id).executeTakeFirst()) as
       | Instance
@@ -210,7 +214,7 @@ export class InstanceDriver {
       this.#poke();
       return null;
     }
-    return { instance, volumes: await volumesOfInstance(db, this.id), nic };
+    return { instance, volumes: await volumesOfInstance(db, this.id), nic, rulesInForce };
   }
 
   /** False when it is to be done anew, after what waits. */
@@ -288,6 +292,8 @@ export class InstanceDriver {
     try {
       this.#hold(await launchMachine(await this.#spec(target), { log: this.#parts.log, diskKey: this.#diskKey }));
     } catch (error) {
+      // Not the instance's fault: the step is tried again.
+      await target.rulesInForce;
       this.#warn(error, "an instance did not start");
       // As EC2: what never ran is terminated, what had run before is stopped again. Either way it says why.
       const first = instance.changed_at === instance.launched_at;
@@ -303,21 +309,22 @@ export class InstanceDriver {
     });
   }
 
-  async #spec({ instance, volumes: known, nic }: InstanceTarget): Promise<MachineSpec> {
+  /** What the machine is made of; its disks and its place on the network are there then. */
+  async #spec({ instance, volumes: known, nic, rulesInForce }: InstanceTarget): Promise<MachineSpec> {
     const parts = this.#parts;
     if (nic === null) throw new Error(`${instance.id} has no network interface`);
     const type = findInstanceType(instance.type);
-    await parts.database.transaction((tx) =>
-      applyModifications(
-        tx,
-        known.map((volume) => volume.id),
-        parts.clock.now(),
-      ),
-    );
+    const ids = known.map((volume) => volume.id);
+    if (await areModified(parts.database.read, ids)) {
+      await parts.database.transaction((tx) => applyModifications(tx, ids, parts.clock.now()));
+    }
     const volumes = await volumesOfInstance(parts.database.read, instance.id);
     const disks = await Promise.all(volumes.map((volume) => this.#disk(volume)));
-    const attachment = await parts.network.addInstance(nic);
     const directKernel = await this.#directKernel(instance);
+    // Either takes 10 to 40 ms, and neither needs the other.
+    const placed = rulesInForce.then(() => parts.network.addInstance(nic));
+    await Promise.allSettled([placed, this.#makeOverlays(disks)]);
+    const attachment = await placed;
     return {
       instanceId: instance.id,
       uuid: instanceUuid(instance.id),
@@ -332,6 +339,12 @@ export class InstanceDriver {
       ...(directKernel === null ? {} : { directKernel }),
       ...(parts.runAs === undefined ? {} : { runAs: parts.runAs }),
     };
+  }
+
+  /** Ahead of the launch, which makes and checks what is missing then. */
+  async #makeOverlays(disks: readonly MachineDisk[]): Promise<void> {
+    const key = await this.#diskKey();
+    await Promise.all(disks.map((disk) => ensureOverlay(disk, key)));
   }
 
   async #disk(volume: Volume): Promise<MachineDisk> {

@@ -214,13 +214,20 @@ export async function volumeDeleted(tx: Db, id: VolumeId, at: Date): Promise<voi
   await dropTags(tx, [id]);
 }
 
+/** Is there anything for `applyModifications` to do? */
+export async function areModified(db: Db, ids: readonly VolumeId[]): Promise<boolean> {
+  return [...(await modificationsOf(db, ids)).values()].some(isDue);
+}
+
+const isDue = ({ state }: VolumeModification): boolean => state !== "completed" && state !== "failed";
+
 /**
  * Changes of size that waited for the machine to let go take effect: call it with an instance's volumes when no machine
  * has them (before its start is specified), or with one that has been resized live.
  */
 export async function applyModifications(tx: Db, ids: readonly VolumeId[], at: Date): Promise<void> {
   for (const modification of (await modificationsOf(tx, ids)).values()) {
-    if (modification.state === "completed" || modification.state === "failed") continue;
+    if (!isDue(modification)) continue;
     const { sizeGib, type, iops, throughput } = modification.target;
     await tx
       .updateTable("volumes")

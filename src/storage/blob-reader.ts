@@ -45,7 +45,7 @@ export class FrameDecoder {
     return plainBytes;
   }
 
-  /** Checks and decrypts a frame. Its bytes are right as long as `frame`'s. @throws DamageError as `decode` */
+  /** Checks and decrypts a frame. Its bytes are right until the next one is opened. @throws DamageError as `decode` */
   open(pack: string, domain: Domain, offset: number, frame: Buffer): OpenedFrame {
     const where = `pack ${pack}, frame at ${offset}`;
     if (

@@ -3,14 +3,14 @@
 import { randomBytes } from "node:crypto";
 import { unlink } from "node:fs/promises";
 import { join } from "node:path";
-import { MIB } from "../base/units.ts";
+import { KIB, MIB } from "../base/units.ts";
 import type { CaptureProgress } from "../model/disk.ts";
 import type { Backend } from "./backend.ts";
 import type { BlobReader } from "./blob-reader.ts";
 import type { AnySource } from "./capture-sources.ts";
 import type { Domain } from "./encryption.ts";
 import { BLOCK, SEGMENT } from "./format.ts";
-import { freshBlobsMemory, type KnownBlobsShare } from "./known-blobs.ts";
+import type { FreshBlobsMemory, KnownBlobsShare } from "./known-blobs.ts";
 import { buildTree, idAt, packIds, type SegmentPages, segmentPages } from "./manifest.ts";
 import { packPath } from "./pack-files.ts";
 import type { FinishedPack } from "./pack-writer.ts";
@@ -29,6 +29,7 @@ export interface CaptureContext {
   readonly backend: Backend;
   readonly pool: WorkerPool;
   readonly blobs: BlobReader;
+  readonly freshBlobs: FreshBlobsMemory;
   /** Asked under the lease; the worker reads the index segments that the table does not hold yet. */
   knownBlobs(worker: StorageWorker): Promise<KnownBlobsShare>;
   /** A new index segment is in place. */
@@ -55,6 +56,8 @@ export interface CapturedDisk {
 
 /** One worker reads and compresses this much in about a tenth of a second: less is not worth a second one. */
 const BYTES_PER_WORKER = 16 * MIB;
+/** Chunks are 16 KiB on average, and there are pages besides. */
+const BYTES_PER_BLOB = 12 * KIB;
 /** Packs are named in an index while a long capture goes on, so that its memory stays bounded. */
 const PACKS_PER_INDEX = 64;
 const PROGRESS_MS = 200;
@@ -67,6 +70,10 @@ export async function captureDisk(
 ): Promise<CapturedDisk> {
   signal?.throwIfAborted();
   const { bytes, source, base, domain, shared } = spec;
+  // A processor is left to a guest that runs, and to its QEMU, which hands out the blocks.
+  const most = source.kind === "nbd" ? context.pool.perTask - 1 : context.pool.perTask;
+  // Whatever a plan says of a first capture of a file, it is most likely large.
+  if (base === null && source.kind === "file") context.pool.prepare(most);
   const plan = await context.pool.with(1, async ([worker]) => {
     const cancel = (): void => worker!.cancel();
     signal?.addEventListener("abort", cancel, { once: true });
@@ -100,8 +107,6 @@ export async function captureDisk(
     }
   }
 
-  // A processor is left to a guest that runs, and to its QEMU, which hands out the blocks.
-  const most = source.kind === "nbd" ? context.pool.perTask - 1 : context.pool.perTask;
   const wanted = Math.max(1, Math.min(most, Math.ceil(dataBytes / BYTES_PER_WORKER)));
   const packs = new PublishedPacks(context);
   return context.pool.with(wanted, async (workers) => {
@@ -111,6 +116,7 @@ export async function captureDisk(
     };
     signal?.addEventListener("abort", stop, { once: true });
     const timer = onProgress === undefined ? null : setInterval(report, PROGRESS_MS);
+    const fresh = context.freshBlobs.take(dataBytes / BYTES_PER_BLOB);
     try {
       const task: CaptureTask = {
         kind: "capture",
@@ -123,7 +129,7 @@ export async function captureDisk(
         domain: domain.id,
         sharedDomains: shared.flatMap(({ id }) => id ?? []),
         known: await context.knownBlobs(workers[0]!),
-        fresh: freshBlobsMemory(dataBytes / (8 * 1024)),
+        fresh,
         control,
       };
       for (const worker of workers) worker.onPack = (pack) => packs.add(pack, workers[0]!);
@@ -162,6 +168,8 @@ export async function captureDisk(
       signal?.throwIfAborted();
       throw error;
     } finally {
+      // Every worker has finished or abandoned.
+      context.freshBlobs.give(fresh);
       if (timer !== null) clearInterval(timer);
       signal?.removeEventListener("abort", stop);
     }

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { DamageError, INDEX_ENTRY_BYTES } from "./format.ts";
 import { encodeSegment, IndexSegment } from "./index-segment.ts";
-import { extendKnownBlobs, FreshBlobs, freshBlobsMemory, KnownBlobs } from "./known-blobs.ts";
+import { extendKnownBlobs, FreshBlobs, FreshBlobsMemory, KnownBlobs } from "./known-blobs.ts";
 
 const idOf = (n: number): Buffer => hash("sha256", `blob ${n}`, "buffer");
 
@@ -116,7 +116,7 @@ test("the shared table knows what segments hold, grows, and leaves out what is c
 });
 
 test("of all who claim a new blob, one stores it; a full table stores it twice rather than losing it", () => {
-  const memory = freshBlobsMemory(16);
+  const memory = new FreshBlobsMemory().take(16);
   const a = new FreshBlobs(memory);
   const b = new FreshBlobs(memory);
   for (let n = 0; n < 500; n++) assert.notEqual(a.claim(idOf(n)), b.claim(idOf(n)));
@@ -124,4 +124,21 @@ test("of all who claim a new blob, one stores it; a full table stores it twice r
   assert.equal(a.claim(idOf(5000)), true);
   assert.equal(b.claim(idOf(5000)), true);
   assert.equal(b.claim(idOf(3)), false);
+});
+
+test("memory that is given back serves the next capture, and knows nothing of the one before", () => {
+  const pool = new FreshBlobsMemory();
+  const first = pool.take(1000);
+  const a = new FreshBlobs(first);
+  for (let n = 0; n < 500; n++) assert.equal(a.claim(idOf(n)), true);
+  const meanwhile = pool.take(10);
+  assert.notEqual(meanwhile, first);
+  pool.give(first);
+  pool.give(meanwhile);
+  assert.equal(pool.take(900), first);
+  const b = new FreshBlobs(first);
+  for (let n = 0; n < 500; n++) assert.equal(b.claim(idOf(n)), true);
+  for (let n = 0; n < 500; n++) assert.equal(b.claim(idOf(n)), false);
+  pool.give(first);
+  assert.notEqual(pool.take(100_000), first);
 });

@@ -121,11 +121,37 @@ export class KnownBlobs {
 }
 
 const FRESH_MAX = 2 ** 20;
+/** An idle server stays small. */
+const KEEP_FRESH_MS = 10_000;
+const freshBytes = (capacity: number): number => 8 + capacity * (8 + ID_BYTES);
+const freshCapacity = (memory: SharedArrayBuffer): number => (memory.byteLength - 8) / (8 + ID_BYTES);
 
-/** Memory for the ids of one capture's new blobs; only touched pages of it are resident. */
-export function freshBlobsMemory(blobsExpected: number): SharedArrayBuffer {
-  const capacity = Math.min(FRESH_MAX, 2 ** Math.ceil(Math.log2(Math.max(1024, blobsExpected * 2))));
-  return new SharedArrayBuffer(8 + capacity * 4 * 2 + capacity * ID_BYTES);
+/**
+ * Memory for the ids of captures' new blobs, 40 bytes for each; what is given back serves the next capture. Only touched
+ * pages of it are resident.
+ */
+export class FreshBlobsMemory {
+  #kept: SharedArrayBuffer | null = null;
+  #forget: NodeJS.Timeout | null = null;
+
+  take(blobsExpected: number): SharedArrayBuffer {
+    const capacity = Math.min(FRESH_MAX, 2 ** Math.ceil(Math.log2(Math.max(1024, blobsExpected * 1.25))));
+    const kept = this.#kept;
+    if (kept === null || freshCapacity(kept) < capacity) return new SharedArrayBuffer(freshBytes(capacity));
+    this.#kept = null;
+    // Ids are only read where a slot points at them.
+    new Uint8Array(kept, 0, 8 + freshCapacity(kept) * 8).fill(0);
+    return kept;
+  }
+
+  /** Only what no worker uses any more. */
+  give(memory: SharedArrayBuffer): void {
+    if (this.#kept === null || this.#kept.byteLength < memory.byteLength) this.#kept = memory;
+    if (this.#forget !== null) clearTimeout(this.#forget);
+    this.#forget = setTimeout(() => {
+      this.#kept = null;
+    }, KEEP_FRESH_MS).unref();
+  }
 }
 
 export class FreshBlobs {
@@ -135,7 +161,7 @@ export class FreshBlobs {
   readonly #capacity: number;
 
   constructor(memory: SharedArrayBuffer) {
-    this.#capacity = (memory.byteLength - 8) / (8 + ID_BYTES);
+    this.#capacity = freshCapacity(memory);
     this.#count = new Int32Array(memory, 0, 2);
     this.#slots = new Int32Array(memory, 8, this.#capacity * 2);
     this.#ids = Buffer.from(memory, 8 + this.#capacity * 8);

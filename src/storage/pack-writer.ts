@@ -62,11 +62,58 @@ interface OpenPack {
 interface Pending {
   readonly flags: number;
   readonly plain: Buffer;
-  /** Ids of the blobs in `plain`, 32 bytes each. */
-  readonly ids: Buffer[];
-  readonly lengths: number[];
+  readonly blobs: BlobRows;
   used: number;
 }
+
+/** Rows of a pack's footer (FORMAT.md §3) in one buffer that grows: an object for each blob would take five times as much. */
+class BlobRows {
+  #bytes = Buffer.allocUnsafeSlow(16 * BLOB_ROW_BYTES);
+  count = 0;
+
+  /** @param offset  within the frame's plain bytes */
+  add(id: Buffer, frame: number, offset: number, bytes: number): void {
+    const at = this.#room(1);
+    id.copy(this.#bytes, at, 0, ID_BYTES);
+    this.#bytes.writeUInt32LE(frame, at + 32);
+    this.#bytes.writeUInt32LE(offset, at + 36);
+    this.#bytes.writeUInt32LE(bytes, at + 40);
+  }
+
+  /** All of another's, as blobs of frame number `frame`. */
+  addAll(from: BlobRows, frame: number): void {
+    const first = this.#room(from.count);
+    from.#bytes.copy(this.#bytes, first, 0, from.count * BLOB_ROW_BYTES);
+    for (let i = 0; i < from.count; i++) this.#bytes.writeUInt32LE(frame, first + i * BLOB_ROW_BYTES + 32);
+  }
+
+  clear(): void {
+    this.count = 0;
+  }
+
+  /** A view: right until the next change. */
+  get bytes(): Buffer {
+    return this.#bytes.subarray(0, this.count * BLOB_ROW_BYTES);
+  }
+
+  #room(rows: number): number {
+    const at = this.count * BLOB_ROW_BYTES;
+    this.count += rows;
+    if (this.count * BLOB_ROW_BYTES > this.#bytes.length) {
+      const larger = Buffer.allocUnsafeSlow(Math.max(this.#bytes.length * 2, this.count * BLOB_ROW_BYTES));
+      this.#bytes.copy(larger, 0, 0, at);
+      this.#bytes = larger;
+    }
+    return at;
+  }
+}
+
+const pendingFrame = (flags: number, bytes: number): Pending => ({
+  flags,
+  plain: Buffer.allocUnsafeSlow(bytes),
+  blobs: new BlobRows(),
+  used: 0,
+});
 
 export class PackWriter {
   /** Bytes of frames written so far, headers included, over all packs. */
@@ -76,20 +123,14 @@ export class PackWriter {
   readonly #codec: Codec;
   readonly #onPack: (pack: FinishedPack) => void;
   readonly #out = Buffer.allocUnsafeSlow(OUT_BYTES);
-  readonly #data: Pending = { flags: 0, plain: Buffer.allocUnsafeSlow(DATA_FRAME), ids: [], lengths: [], used: 0 };
-  readonly #manifest: Pending = {
-    flags: FRAME_MANIFEST,
-    plain: Buffer.allocUnsafeSlow(MANIFEST_FRAME),
-    ids: [],
-    lengths: [],
-    used: 0,
-  };
+  readonly #data = pendingFrame(0, DATA_FRAME);
+  readonly #manifest = pendingFrame(FRAME_MANIFEST, MANIFEST_FRAME);
   #pack: OpenPack | null = null;
   #outUsed = 0;
   /** Bytes of the open pack, buffered ones included. */
   #offset = 0;
   #frames: number[] = [];
-  #blobs: { id: Buffer; frame: number; offset: number; bytes: number }[] = [];
+  readonly #blobs = new BlobRows();
 
   /** @param onPack  gets each pack as it is complete: durable in `tmp`, not yet published */
   constructor(options: { tmp: string; domain: Domain; codec: Codec; onPack: (pack: FinishedPack) => void }) {
@@ -114,9 +155,13 @@ export class PackWriter {
     const pack = this.#packWithRoom();
     const body = this.#body();
     frame.stored.copy(body);
-    const ids = blobs.map(({ id }) => Buffer.from(id));
-    const lengths = blobs.map(({ bytes }) => bytes);
-    this.#append(pack, frame, { ids, lengths });
+    const rows = new BlobRows();
+    let offset = 0;
+    for (const { id, bytes } of blobs) {
+      rows.add(id, 0, offset, bytes);
+      offset += bytes;
+    }
+    this.#append(pack, frame, rows);
   }
 
   /** Ends the open pack, if there is one. */
@@ -139,15 +184,13 @@ export class PackWriter {
   #add(pending: Pending, id: Buffer, bytes: Buffer): void {
     if (pending.used + bytes.length > pending.plain.length) this.#flush(pending);
     bytes.copy(pending.plain, pending.used);
+    pending.blobs.add(id, 0, pending.used, bytes.length);
     pending.used += bytes.length;
-    pending.ids.push(Buffer.from(id));
-    pending.lengths.push(bytes.length);
   }
 
   #empty(pending: Pending): void {
     pending.used = 0;
-    pending.ids.length = 0;
-    pending.lengths.length = 0;
+    pending.blobs.clear();
   }
 
   #flush(pending: Pending): void {
@@ -160,7 +203,7 @@ export class PackWriter {
     const codec = stored === 0 ? CODEC_RAW : CODEC_ZSTD;
     if (stored === 0) plain.copy(body);
     const { flags, used: plainBytes } = pending;
-    this.#append(pack, { codec, flags, plainBytes, stored: body.subarray(0, stored || plainBytes) }, pending);
+    this.#append(pack, { codec, flags, plainBytes, stored: body.subarray(0, stored || plainBytes) }, pending.blobs);
     this.#empty(pending);
   }
 
@@ -178,11 +221,7 @@ export class PackWriter {
   }
 
   /** Ends the frame whose stored bytes are in the body: seals it, writes its header, notes its blobs. */
-  #append(
-    pack: OpenPack,
-    { codec, flags, plainBytes, stored: { length } }: OpenedFrame,
-    { ids, lengths }: { readonly ids: readonly Buffer[]; readonly lengths: readonly number[] },
-  ): void {
+  #append(pack: OpenPack, { codec, flags, plainBytes, stored: { length } }: OpenedFrame, blobs: BlobRows): void {
     const at = this.#outUsed;
     const body = this.#body();
     const encrypted = pack.cipher !== null;
@@ -198,14 +237,8 @@ export class PackWriter {
     pack.cipher?.seal(body, length, this.#offset, frame);
     frame.writeUInt32LE(frameChecksum(pack.nameBytes, this.#offset, frame), 12);
 
-    const number = this.#frames.length / 2;
+    this.#blobs.addAll(blobs, this.#frames.length / 2);
     this.#frames.push(this.#offset, frameBytes);
-    let offset = 0;
-    for (let i = 0; i < ids.length; i++) {
-      const bytes = lengths[i]!;
-      this.#blobs.push({ id: ids[i]!, frame: number, offset, bytes });
-      offset += bytes;
-    }
     this.#outUsed += frameBytes;
     this.#offset += frameBytes;
     this.storedBytes += frameBytes;
@@ -221,7 +254,7 @@ export class PackWriter {
     this.#outUsed = encodePackHeader({ name, domain: this.#domain.id }).copy(this.#out);
     this.#offset = this.#outUsed;
     this.#frames = [];
-    this.#blobs = [];
+    this.#blobs.clear();
     return pack;
   }
 
@@ -238,16 +271,9 @@ export class PackWriter {
     this.#frames.forEach((value, i) => {
       frames.writeUInt32LE(value, i * 4);
     });
-    const blobs = Buffer.allocUnsafe(this.#blobs.length * BLOB_ROW_BYTES);
-    this.#blobs.forEach((blob, i) => {
-      const at = i * BLOB_ROW_BYTES;
-      blob.id.copy(blobs, at, 0, ID_BYTES);
-      blobs.writeUInt32LE(blob.frame, at + 32);
-      blobs.writeUInt32LE(blob.offset, at + 36);
-      blobs.writeUInt32LE(blob.bytes, at + 40);
-    });
+    const blobs = this.#blobs.bytes;
     const sum = crc32(blobs, crc32(frames));
-    const trailer = encodeTrailer(this.#offset, frames.length / FRAME_ROW_BYTES, this.#blobs.length, sum);
+    const trailer = encodeTrailer(this.#offset, frames.length / FRAME_ROW_BYTES, this.#blobs.count, sum);
     const footer = Buffer.concat([frames, blobs, trailer]);
     writeAll(pack.fd, footer);
     fdatasyncSync(pack.fd);

@@ -4,11 +4,10 @@
 // same place: it is full, it ends the segment, or the block after it is unchanged too. Everything else is cut again,
 // from the chunk's start until a cut falls on a start in the base; so an incremental capture gives the same page, bit
 // for bit, as a full one (a property test holds this).
-import { hash } from "node:crypto";
 import type { BlobReader } from "./blob-reader.ts";
 import type { CapturePlan, SourceReader } from "./capture-sources.ts";
 import { endsChunk, isZeroBlock } from "./chunker.ts";
-import type { Domain } from "./encryption.ts";
+import { blobSum, type Domain } from "./encryption.ts";
 import {
   BLOCK,
   decodePage,
@@ -49,6 +48,8 @@ export interface SegmentCaptureOptions {
   readonly known: KnownBlobs;
   readonly fresh: FreshBlobs;
   readonly writer: PackWriter;
+  /** Room for one segment: the worker's, used again by its next task. */
+  readonly buffer: Buffer;
 }
 
 export interface CapturedSegment {
@@ -61,7 +62,7 @@ export interface CapturedSegment {
 
 export class SegmentCapture {
   readonly #options: SegmentCaptureOptions;
-  readonly #buffer = Buffer.allocUnsafeSlow(SEGMENT);
+  readonly #buffer: Buffer;
   readonly #state = new Uint8Array(SEGMENT_BLOCKS);
   /** Blocks whose bytes are in the buffer. */
   readonly #have = new Uint8Array(SEGMENT_BLOCKS);
@@ -74,6 +75,7 @@ export class SegmentCapture {
 
   constructor(options: SegmentCaptureOptions) {
     this.#options = options;
+    this.#buffer = options.buffer;
   }
 
   /** Segments come in ascending order. @param basePage  id of the base's page of this segment */
@@ -130,7 +132,7 @@ export class SegmentCapture {
    */
   async #keepChunk(bytes: Buffer, inBase: Buffer | null): Promise<Buffer> {
     const { blobs, domain, shared, known, fresh, writer } = this.#options;
-    const sum = hash("sha256", bytes, "buffer");
+    const sum = Buffer.from(blobSum(bytes));
     const id = domain.idOf(sum);
     if (inBase?.equals(id) || known.has(id)) return id;
     if (inBase !== null && domain.id !== null) {

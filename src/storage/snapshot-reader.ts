@@ -202,7 +202,8 @@ export class SnapshotReader {
   /** A segment's page; null when it is all zero. */
   async page(segment: number): Promise<Page | null> {
     const id = await this.pageId(segment);
-    return id === null ? null : decodePage(await this.#blobs.blob(id));
+    if (id === null) return null;
+    return this.#pages.get(id.toString("latin1")) ?? decodePage(await this.#blobs.blob(id));
   }
 
   async #placedPage(id: Buffer): Promise<PlacedPage> {

@@ -65,8 +65,8 @@ if (port === null) throw new Error("storage-worker runs in a worker thread only"
 const NICE = 10;
 if (process.platform === "linux") setPriority(Math.max(NICE, getPriority()));
 
-/** Of index entries, per worker: those of 2.5 GB of content. */
-const INDEX_BYTES = 8 * MIB;
+/** Of index entries, per worker: those of 1.3 GB of content. */
+const INDEX_BYTES = 4 * MIB;
 
 const setup = workerData as WorkerSetup;
 const home = openHome(setup.directory, setup.bucket);
@@ -83,6 +83,8 @@ const blobs = new BlobReader({
 });
 const pages = new PageCache(16 * 1024);
 const decoder = new FrameDecoder(codec);
+/** A segment's bytes, for captures and restores: 8 MiB for each task would lie about until a collection of the heap. */
+const segmentBuffer = Buffer.allocUnsafeSlow(SEGMENT);
 
 /** What is open between a capture, or the first rewrite, and `finish` or `abandon`: a writer per domain. */
 const writers = new Map<string | null, PackWriter>();
@@ -145,6 +147,7 @@ async function capture(task: CaptureTask): Promise<CapturedSegments> {
       known,
       fresh,
       writer: writerFor(domain),
+      buffer: segmentBuffer,
     });
     const segments: number[] = [];
     const ids: (Buffer | null)[] = [];
@@ -233,7 +236,7 @@ async function restore(task: Extract<Task, { kind: "restore" }>): Promise<null> 
   blobs.refresh();
   const reader = readerOf(task.root);
   const fd = openSync(task.path, "r+");
-  const buffer = Buffer.allocUnsafeSlow(SEGMENT);
+  const buffer = segmentBuffer;
   try {
     await eachJob(task.control, task.segments.length, async (job) => {
       const start = task.segments[job]! * SEGMENT;

@@ -32,7 +32,7 @@ import { makeDirectory } from "./folder-backend.ts";
 import { SEGMENT, snapshotDigest } from "./format.ts";
 import { FrameCache } from "./frame-cache.ts";
 import { type Home, openHome } from "./home.ts";
-import type { KnownBlobsShare } from "./known-blobs.ts";
+import { FreshBlobsMemory, type KnownBlobsShare } from "./known-blobs.ts";
 import { type Lease, Leases } from "./leases.ts";
 import { segmentPages } from "./manifest.ts";
 import { type OwnerLock, takeOwnerLock } from "./owner-lock.ts";
@@ -190,6 +190,9 @@ async function openIdentity(backend: Backend, { key, log, clock = systemClock }:
 }
 
 /** Small: the block server serves guests. What EBS direct reads come through here. */
+/** A tenth of a second's work: less is not worth a second worker. */
+const RESTORE_BYTES_PER_WORKER = 4 * SEGMENT;
+
 const CACHE_BYTES = 16 * MIB;
 const PAGE_ROWS = 64 * 1024;
 /** The table of known blobs is kept this long for the next capture. */
@@ -227,6 +230,7 @@ export class SnapshotStore {
   readonly #key: Uint8Array | null;
   readonly #domains: Domains;
   readonly #index: BlobIndex;
+  readonly #freshBlobs = new FreshBlobsMemory();
   readonly #blobs: BlobReader;
   readonly #pages = new PageCache(PAGE_ROWS);
   readonly #pool: WorkerPool;
@@ -416,9 +420,13 @@ export class SnapshotStore {
     yield* changedBlocks(old, await this.open(to), blockBytes, first);
   }
 
-  /** Writes a snapshot to a new sparse file. Every frame is checked. @throws Error when the file exists */
+  /**
+   * Writes a snapshot to a new sparse file. Every frame is checked. What must outlive a power cut is the caller's to sync.
+   * @throws Error when the file exists
+   */
   async restore(id: HolderId, path: string, { signal, onProgress }: RestoreOptions = {}): Promise<void> {
     const reader = await this.open(id);
+    if (reader.bytes > RESTORE_BYTES_PER_WORKER) this.#pool.prepare(this.#pool.perTask);
     const file = await open(path, "wx", 0o600);
     try {
       await file.truncate(reader.bytes);
@@ -437,7 +445,7 @@ export class SnapshotStore {
       signal?.addEventListener("abort", stop, { once: true });
       try {
         signal?.throwIfAborted();
-        const wanted = Math.ceil(segments.length / 4);
+        const wanted = Math.ceil((segments.length * SEGMENT) / RESTORE_BYTES_PER_WORKER);
         await this.#pool.with(Math.max(1, wanted), (workers) =>
           allOrStop(
             workers,
@@ -450,7 +458,6 @@ export class SnapshotStore {
         if (timer !== null) clearInterval(timer);
         signal?.removeEventListener("abort", stop);
       }
-      await file.datasync();
     } catch (cause) {
       await unlink(path).catch(() => {});
       signal?.throwIfAborted();
@@ -717,6 +724,7 @@ export class SnapshotStore {
 
   #captureContext(): CaptureContext {
     return {
+      freshBlobs: this.#freshBlobs,
       directory: this.directory,
       backend: this.#backend,
       pool: this.#pool,

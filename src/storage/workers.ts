@@ -101,6 +101,17 @@ export class WorkerPool {
     this.#max = perTask * 2;
   }
 
+  /** Begins to start what a task of `wanted` workers will need: a worker takes 60 to 100 ms, which may pass meanwhile. */
+  prepare(wanted: number): void {
+    const ready: StorageWorker[] = [];
+    while (!this.#closed && ready.length < Math.min(wanted, this.perTask)) {
+      const worker = this.#take();
+      if (worker === null) break;
+      ready.push(worker);
+    }
+    for (const worker of ready) this.#give(worker);
+  }
+
   /** Runs `use` with 1 to `wanted` workers of its own. */
   async with<T>(wanted: number, use: (workers: StorageWorker[]) => Promise<T>): Promise<T> {
     while (this.#idle.length === 0 && this.#all.size >= this.#max) {

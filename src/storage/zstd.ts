@@ -19,7 +19,7 @@ const LEVEL = 1;
 
 /** The part of koffi that is used here; koffi is loaded only where it is there. */
 interface Koffi {
-  load(path: string): { func(prototype: string): (...args: unknown[]) => unknown };
+  load(path: string | null): { func(prototype: string): (...args: unknown[]) => unknown };
 }
 
 let koffi: Koffi | null | undefined;
