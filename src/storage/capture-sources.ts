@@ -1,6 +1,6 @@
 // What a capture reads from, in a worker: which bytes may differ from the base, which are zero, and the bytes.
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
-import { BLOCK_BYTES } from "../base/units.ts";
+import { BLOCK_BYTES, KIB } from "../base/units.ts";
 import type { CaptureSource } from "../model/disk.ts";
 import { openSlot } from "./drafts.ts";
 import { GCM_TAG_BYTES } from "./format.ts";
@@ -151,6 +151,13 @@ function draftSource(source: DraftSource, bytes: number): SourceReader {
 /** Most bytes that one block-status request may ask about: its length is 32 bits, and servers like it aligned. */
 const STATUS_BYTES = 2 ** 31;
 
+/**
+ * A machine's QEMU reads and decrypts what it is asked for in as many threads as there are requests, and its guest's own
+ * requests wait beside them: one request at a time, and none so large that the guest would notice. It costs no time, since
+ * a capture hashes and compresses slower than that.
+ */
+const READ_BYTES = 512 * KIB;
+
 async function nbdSource(source: Extract<CaptureSource, { kind: "nbd" }>, bytes: number): Promise<SourceReader> {
   const names = ["base:allocation", ...(source.changed === null ? [] : [source.changed])];
   const client = await NbdClient.connect(source.socket, source.exportName, names);
@@ -161,6 +168,7 @@ async function nbdSource(source: Extract<CaptureSource, { kind: "nbd" }>, bytes:
     throw new Error(`NBD export "${source.exportName}" has no meta context ${source.changed}`);
   }
   const end = Math.min(bytes, client.bytes);
+  let turn: Promise<void> = Promise.resolve();
   const isChanged =
     source.changed === "qemu:allocation-depth"
       ? (flags: number) => flags === 1 || flags === 2
@@ -205,7 +213,12 @@ async function nbdSource(source: Extract<CaptureSource, { kind: "nbd" }>, bytes:
     read(offset, into) {
       const inside = Math.max(0, Math.min(into.length, end - offset));
       into.fill(0, inside);
-      return inside === 0 ? undefined : client.read(offset, into.subarray(0, inside));
+      turn = turn.then(async () => {
+        for (let at = 0; at < inside; at += READ_BYTES) {
+          await client.read(offset + at, into.subarray(at, Math.min(inside, at + READ_BYTES)));
+        }
+      });
+      return turn;
     },
     close: () => client.close(),
   };
