@@ -7,14 +7,17 @@
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import {
+  closeSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
   writeFileSync,
+  writeSync,
 } from "node:fs";
 import { cpus, loadavg } from "node:os";
 import { join } from "node:path";
@@ -36,6 +39,21 @@ const IMAGES = ["v1", "v2", "v3", "v4", "v5", "v6", "other"] as const;
 type Image = (typeof IMAGES)[number];
 const raw = (image: string): string => join(data, `${image}.raw`);
 const overlay = (image: string): string => join(data, `${image}.overlay`);
+
+/** More than any tool takes for one image: its own memory, and the pages of the files that it writes. */
+const WARM_BYTES = 1.5 * 2 ** 30;
+const zeroes = Buffer.alloc(8 << 20);
+/**
+ * Has the kernel give and take back so much memory. What a virtual machine has not used for a while costs its next user a
+ * second per gigabyte, whoever that happens to be.
+ */
+function warmMemory(bytes: number): void {
+  const path = join(scratch, "warm-memory");
+  const fd = openSync(path, "w");
+  for (let at = 0; at < bytes; at += zeroes.length) writeSync(fd, zeroes, 0, zeroes.length, at);
+  closeSync(fd);
+  rmSync(path);
+}
 
 /** Runs a program to its end under /usr/bin/time. */
 function timed(
@@ -276,6 +294,7 @@ async function round(number: number): Promise<void> {
     let stored = 0;
     let before: Image | null = null;
     for (const image of IMAGES) {
+      warmMemory(WARM_BYTES);
       found.keep.get(image)!.push(await tool.keep(home, image, before));
       const now = sizeOf(home);
       if (number === 1) found.stored.set(image, now - stored);
@@ -284,6 +303,7 @@ async function round(number: number): Promise<void> {
     }
     const path = join(scratch, "restored");
     for (const image of ["v1"] as const) {
+      warmMemory(tool.dense === true ? bytesOf("v1") + WARM_BYTES : WARM_BYTES);
       found.restore.push(await tool.restore(home, image, path));
       execFileSync("cmp", [path, raw(image)]);
       rmSync(path);
@@ -486,7 +506,7 @@ function report(served: readonly Reads[], api: { quiet: number; busy: number; by
     .map((x) => x.toFixed(1))
     .join(
       " ",
-    )} after, page cache warm. ${version("restic", "version")}; ${version("borg", "--version")}; casync ${version("casync", "--version")}; ${version("qemu-img", "--version")}. Ingot and restic encrypt, the others do not. Medians of ${rounds} interleaved rounds (casync: one). Ingot is a server that runs, as its users have it; the start of its threads is in its figures. The peers are processes that are started for each task, as their users run them.
+    )} after, page cache and free memory warm. ${version("restic", "version")}; ${version("borg", "--version")}; casync ${version("casync", "--version")}; ${version("qemu-img", "--version")}. Ingot and restic encrypt, the others do not. Medians of ${rounds} interleaved rounds (casync: one). Ingot is a server that runs, as its users have it; the start of its threads is in its figures. The peers are processes that are started for each task, as their users run them.
 
 ${small ? "**Small images: this run only shows that everything works; its ratios say nothing.**\n\n" : ""}${table(["goal", "measured", "goal", ""], goals)}
 
