@@ -94,12 +94,23 @@ function installModules() {
     if (result.status !== 0)
       throw new SetupError("npm ci failed: see above. Run the same command again when it can work.");
   }
+  linkNode();
   if (!fs.existsSync(NODE)) {
     throw new SetupError(
       `there is no packaged Node for ${process.platform} ${process.arch}: install Node 24.15 or newer`,
     );
   }
   fs.writeFileSync(stamp, wanted);
+}
+
+/** npm 9, which Debian 13 and Ubuntu have, installs the packaged Node and leaves out its link. */
+function linkNode() {
+  const packaged = path.join(MODULES, `node-${process.platform}-${process.arch}`, "bin", "node");
+  if (fs.existsSync(NODE) || !fs.existsSync(packaged)) return;
+  // One that leads nowhere stands in the way.
+  fs.rmSync(NODE, { force: true });
+  fs.mkdirSync(path.dirname(NODE), { recursive: true });
+  fs.symlinkSync(path.relative(path.dirname(NODE), packaged), NODE);
 }
 
 /** Is what npm says it has installed what the lock asks for? Saves a fresh install after a plain `npm install`. */
