@@ -6,6 +6,7 @@ import type { Database } from "../database/database.ts";
 import type { BlockExport, CaptureProgress, CaptureSpec } from "../model/disk.ts";
 import type { Nic, NicAttachment, SecurityGroupRules } from "../model/nic.ts";
 import type { Accelerator } from "./accelerator.ts";
+import type { DiskRange, DiskReader } from "./ext4-reader.ts";
 
 export interface CapturedContent {
   /** Merkle root, hex. */
@@ -30,6 +31,10 @@ export interface HostStorage {
   /** What an account's disk files outside of the store are encrypted with, as text; `null`: nothing is encrypted here. */
   diskSecret(owner: AccountId): Promise<string | null>;
   has(id: SnapshotId): Promise<boolean>;
+  /** A snapshot's bytes. */
+  open(id: SnapshotId): Promise<DiskReader>;
+  /** Do two snapshots hold the same bytes there? Cheap where they share them. */
+  same(a: SnapshotId, b: SnapshotId, range: DiskRange): Promise<boolean>;
   list(): Promise<readonly SnapshotId[]>;
   delete(id: SnapshotId): Promise<void>;
   /** Makes a snapshot of an upload; again, the same one. */

@@ -20,6 +20,7 @@ import {
 } from "../model/snapshot-rows.ts";
 import { volumeDeleted } from "../model/volume-rows.ts";
 import { Captures } from "./captures.ts";
+import { DirectBoots } from "./direct-boot.ts";
 import { type DiskKey, type DiskKeySource, diskKeys } from "./disk-key.ts";
 import type { HostParts } from "./host-parts.ts";
 import { type HostRows, machineDirectory, overlayPath, readHostRows } from "./host-rows.ts";
@@ -37,6 +38,7 @@ export class Host {
   readonly #parts: HostParts;
   readonly #drivers = new Map<string, InstanceDriver>();
   readonly #captures: Captures;
+  readonly #directBoots: DirectBoots;
   readonly #diskKeyOf: (owner: AccountId) => DiskKeySource;
   /** Uploads that are being completed. */
   readonly #completing = new Map<SnapshotId, Promise<void>>();
@@ -49,6 +51,7 @@ export class Host {
 
   constructor(parts: HostParts) {
     this.#parts = parts;
+    this.#directBoots = new DirectBoots(parts.storage);
     this.#diskKeyOf = diskKeys((owner) => parts.storage.diskSecret(owner));
     this.#captures = new Captures(parts, (id) => this.#drivers.get(id), this.#diskKeyOf);
   }
@@ -164,6 +167,7 @@ export class Host {
         parts: this.#parts,
         poke: () => this.poke(),
         volumesFree: (ids) => this.#captures.volumesFree(ids),
+        directBoots: this.#directBoots,
       });
       this.#drivers.set(id, driver);
     }

@@ -28,6 +28,7 @@ import {
   volumeNotAttached,
   volumesOfInstance,
 } from "../model/volume-rows.ts";
+import type { DirectBoots } from "./direct-boot.ts";
 import type { DiskKeySource } from "./disk-key.ts";
 import type { HostParts } from "./host-parts.ts";
 import { baseOf, machineDirectory, overlayPath, volumeBytes } from "./host-rows.ts";
@@ -62,6 +63,7 @@ export interface DriverOptions {
   readonly volumesFree: (ids: readonly VolumeId[]) => Promise<void>;
   /** Of the instance's account. */
   readonly diskKey: DiskKeySource;
+  readonly directBoots: DirectBoots;
 }
 
 /**
@@ -78,6 +80,7 @@ export class InstanceDriver {
   readonly #poke: () => void;
   readonly #volumesFree: DriverOptions["volumesFree"];
   readonly #diskKey: DiskKeySource;
+  readonly #directBoots: DirectBoots;
   readonly #directory: string;
   readonly #tasks: (() => Promise<void>)[] = [];
   #machine: Machine | null = null;
@@ -96,6 +99,7 @@ export class InstanceDriver {
     this.#poke = options.poke;
     this.#volumesFree = options.volumesFree;
     this.#diskKey = options.diskKey;
+    this.#directBoots = options.directBoots;
     this.#directory = machineDirectory(options.parts.directory, id);
   }
 
@@ -320,11 +324,12 @@ export class InstanceDriver {
     }
     const volumes = await volumesOfInstance(parts.database.read, instance.id);
     const disks = await Promise.all(volumes.map((volume) => this.#disk(volume)));
-    const directKernel = await this.#directKernel(instance);
-    // Either takes 10 to 40 ms, and neither needs the other.
+    // Each takes 10 to 40 ms, and none needs another.
     const placed = rulesInForce.then(() => parts.network.addInstance(nic));
-    await Promise.allSettled([placed, this.#makeOverlays(disks)]);
+    const kernelFound = this.#directKernel(instance, volumes);
+    await Promise.allSettled([placed, kernelFound, this.#makeOverlays(disks)]);
     const attachment = await placed;
+    const directKernel = await kernelFound;
     return {
       instanceId: instance.id,
       uuid: instanceUuid(instance.id),
@@ -361,18 +366,27 @@ export class InstanceDriver {
   }
 
   /**
-   * Ingot's own images can do without firmware and boot loader, which halves a boot under emulation. Only the first start
-   * does: afterwards the owner may have put another kernel on the disk, and what the disk holds is what boots.
+   * Ingot's own images, and those whose disks boot in the same way, can do without firmware and boot loader, which halves a
+   * boot under emulation. Only the first start does: afterwards the owner may have put another kernel on the disk, and
+   * what the disk holds is what boots.
    */
-  async #directKernel(instance: Instance): Promise<Required<MachineSpec>["directKernel"] | null> {
+  async #directKernel(
+    instance: Instance,
+    volumes: readonly Volume[],
+  ): Promise<Required<MachineSpec>["directKernel"] | null> {
     if (instance.changed_at !== instance.launched_at || instance.boot_mode === "uefi") return null;
-    const row = await this.#parts.database.read
-      .selectFrom("images")
-      .select("direct_kernel")
-      .where("id", "=", instance.image_id)
-      .executeTakeFirst();
-    if (row?.direct_kernel == null) return null;
-    const { file, commandLine, initrd } = JSON.parse(row.direct_kernel) as DirectKernel;
+    const root = volumes.find((volume) => volume.is_root === 1);
+    const base = root === undefined ? null : baseOf(root);
+    if (base === null) return null;
+    let found: DirectKernel | null = null;
+    try {
+      found = await this.#directBoots.kernelOf(this.#parts.database.read, base);
+    } catch (error) {
+      // Its firmware will say what is wrong with the disk.
+      this.#warn(error, "could not look at what a disk boots");
+    }
+    if (found === null) return null;
+    const { file, commandLine, initrd } = found;
     const kernel = { path: join(this.#parts.directory, file), commandLine };
     return initrd === undefined ? kernel : { ...kernel, initrdPath: join(this.#parts.directory, initrd) };
   }

@@ -1,7 +1,7 @@
 // Storage as the host's reconciler uses it.
 import { isId, type SnapshotId } from "../base/ids.ts";
 import type { HostStorage } from "../compute/host-parts.ts";
-import type { BlockServer, SnapshotStore } from "../storage/store.ts";
+import { type BlockServer, type SnapshotStore, sameRange } from "../storage/store.ts";
 
 export function hostStorage(store: SnapshotStore, blocks: BlockServer): HostStorage {
   return {
@@ -21,6 +21,8 @@ export function hostStorage(store: SnapshotStore, blocks: BlockServer): HostStor
     delete: (id) => store.delete(id),
     completeUpload: (id) => store.completeDraft(id),
     dropUpload: (id) => store.dropDraft(id),
+    open: (id) => store.open(id),
+    same: async (a, b, range) => sameRange(await store.open(a), await store.open(b), range),
     async export(id) {
       const stored = await store.describe(id);
       if (stored === undefined) throw new Error(`the store has no content of ${id}`);

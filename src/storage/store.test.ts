@@ -6,10 +6,10 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { applyWrite, OWNER, temporaryStore, writeDisk } from "../../test/support/storage-disk.ts";
 import { chain } from "../base/errors.ts";
-import { newId } from "../base/ids.ts";
+import { accountId, newId, type SnapshotId } from "../base/ids.ts";
 import { silentLog } from "../base/log.ts";
 import { BLOCK_BYTES, KIB, MIB } from "../base/units.ts";
-import { openStore } from "./store.ts";
+import { openStore, sameRange } from "./store.ts";
 
 test("a captured file reads, restores and describes itself exactly", async (t) => {
   const { store, directory } = await temporaryStore(t);
@@ -261,4 +261,46 @@ test("a second owner is refused in a clear sentence", async (t) => {
     other.stderr.toString(),
     new RegExp(`the store is in use by process ${process.pid}: one process at a time`),
   );
+});
+
+test("two snapshots hold the same bytes in a range, or they do not, to the byte", async (t) => {
+  const { store, directory } = await temporaryStore(t);
+  const disk = Buffer.alloc(20 * MIB + 512);
+  randomBytes(10 * MIB).copy(disk, 3 * MIB);
+  const path = join(directory, "disk");
+  const keep = async (owner: typeof OWNER, base: SnapshotId | null) => {
+    await writeDisk(path, disk);
+    const id = newId("snapshot");
+    await store.capture({ owner, snapshotId: id, bytes: disk.length, base, source: { kind: "file", path } });
+    return id;
+  };
+  const first = await keep(OWNER, null);
+  // Inside a block, and at a segment's edge.
+  const at = [5 * MIB + 700, 8 * MIB - 1, 8 * MIB, 15 * MIB];
+  for (const offset of at) disk[offset]! ^= 1;
+  const second = await keep(OWNER, first);
+  const stranger = await keep(accountId("222233334444"), null);
+  const a = await store.open(first);
+  const b = await store.open(second);
+  const c = await store.open(stranger);
+  const differs = (offset: number, bytes: number): boolean => at.some((one) => one >= offset && one < offset + bytes);
+  const ranges = [
+    [0, 3 * MIB],
+    [0, disk.length],
+    [5 * MIB, 700],
+    [5 * MIB + 701, 10],
+    [5 * MIB + 700, 1],
+    [5 * MIB + 4096, 2 * MIB],
+    [8 * MIB - 1, 1],
+    [8 * MIB - 2, 1],
+    [8 * MIB + 1, 5 * MIB],
+    [14 * MIB, 6 * MIB + 512],
+    [15 * MIB + 1, 5 * MIB],
+  ] as const;
+  for (const [offset, bytes] of ranges) {
+    assert.equal(await sameRange(a, b, { offset, bytes }), !differs(offset, bytes), `${bytes} bytes at ${offset}`);
+    assert.equal(await sameRange(b, c, { offset, bytes }), true, "in chunks of somebody else");
+  }
+  assert.equal(await sameRange(a, b, { offset: disk.length - 1, bytes: 2 }), false);
+  assert.equal(await sameRange(a, b, { offset: 0, bytes: 0 }), true);
 });

@@ -60,7 +60,7 @@ export type { Collected, CollectOptions } from "./collect.ts";
 export type { DraftBlock } from "./drafts.ts";
 export type { ContentOwner } from "./encryption.ts";
 export type { HolderId } from "./records.ts";
-export type { ChangedBlock, Extent, SnapshotReader } from "./snapshot-reader.ts";
+export { type ChangedBlock, type Extent, type SnapshotReader, sameRange } from "./snapshot-reader.ts";
 export type { StoreTask, StoreTasks } from "./store-tasks.ts";
 export type { RebuiltIndex, Scrubbed, ScrubOptions } from "./upkeep.ts";
 

@@ -233,6 +233,32 @@ test("an image captured from a machine launches machines that have its change an
   });
 });
 
+test("a captured image does without firmware as its origin does, until its guest has changed what the boot loader starts", async (t) => {
+  const { ec2, launch, run, imageAvailable, terminate } = await world(t);
+  const [source] = await launch();
+  assert.ok(source);
+  const captureAfter = async (command: string, name: string): Promise<string> => {
+    await run(source, `${command} && sync && echo done`);
+    // With a reboot: a boot loader does not read the journal, in which the change would lie otherwise.
+    const { ImageId = "" } = await ec2.send(
+      new CreateImageCommand({ InstanceId: source.InstanceId, Name: name, NoReboot: false }),
+    );
+    await imageAvailable(ImageId);
+    return ImageId;
+  };
+  const grown = { BlockDeviceMappings: [{ DeviceName: "/dev/xvda", Ebs: { VolumeSize: 3 } }] };
+  const same = await captureAfter("echo changed > /etc/marker", "same-boot");
+  const other = await captureAfter("sed -i 's/ rw / rw ingot.test=1 /' /boot/grub/grub.cfg", "other-boot");
+  const [first] = await launch({ ImageId: same, ...grown });
+  const [second] = await launch({ ImageId: other });
+  assert.ok(first && second);
+  assert.equal(await run(first, "cat /etc/marker"), "changed");
+  // GRUB says which file it has started.
+  assert.doesNotMatch(await run(first, "cat /proc/cmdline"), /BOOT_IMAGE=|ingot\.test/);
+  assert.match(await run(second, "cat /proc/cmdline"), /BOOT_IMAGE=.* ingot\.test=1 /);
+  await terminate([source, first, second].map((instance) => instance.InstanceId ?? ""));
+});
+
 test("stop, start, reboot, console, a second volume, and power off from within", async (t) => {
   const { ec2, launch, run, inState, describe, terminate } = await world(t);
   const [instance] = await launch();
