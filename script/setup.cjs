@@ -43,7 +43,7 @@ const PROGRAMS = [
     why: "Debian's keys, for baking on Ubuntu",
     for: ["bake"],
   },
-  { program: "aws", package: "awscli", why: "the tour types its commands", for: ["tour"] },
+  { program: "aws", package: "awscli", why: "the tour and the tests type its commands", for: ["tour", "test"] },
 ];
 
 /** An ordinary user's PATH has no sbin, where half of these live. */

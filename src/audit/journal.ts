@@ -19,7 +19,6 @@ import {
   readFileSync,
   renameSync,
   rmSync,
-  writeSync,
 } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
@@ -27,6 +26,7 @@ import { crc32 } from "node:zlib";
 import { chain } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { MIB } from "../base/units.ts";
+import { writeFully, writeFullySync } from "../base/write-fully.ts";
 
 /** When a segment is larger, the next one is begun as soon as everything in it is in the database. */
 const SEGMENT_BYTES = MIB;
@@ -71,10 +71,7 @@ export function openJournal(directory: string, log: Log): Journal {
     const bytes = encode(line);
     try {
       // Half a line that was written when the disk was full is written over by the next one.
-      let written = 0;
-      while (written < bytes.length) {
-        written += writeSync(fd, bytes, written, bytes.length - written, size + written);
-      }
+      writeFullySync(fd, bytes, size);
     } catch (cause) {
       throw new Error("append to the audit journal", { cause });
     }
@@ -88,7 +85,7 @@ export function openJournal(directory: string, log: Log): Journal {
       try {
         const file = await open(spare, "w", 0o600);
         try {
-          await file.write(Buffer.alloc(SEGMENT_BYTES));
+          await writeFully(file, Buffer.alloc(SEGMENT_BYTES));
           await file.sync();
         } finally {
           await file.close();
@@ -158,7 +155,7 @@ export function openJournal(directory: string, log: Log): Journal {
 function writeZeroes(path: string): void {
   const fd = openSync(path, "w", 0o600);
   try {
-    writeSync(fd, Buffer.alloc(SEGMENT_BYTES));
+    writeFullySync(fd, Buffer.alloc(SEGMENT_BYTES));
     fsyncSync(fd);
   } finally {
     closeSync(fd);

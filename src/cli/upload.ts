@@ -10,6 +10,7 @@ import {
   StartSnapshotCommand,
 } from "@aws-sdk/client-ebs";
 import { BLOCK_BYTES, GIB, volumeSizeGib } from "../base/units.ts";
+import { writeFully } from "../base/write-fully.ts";
 import { CliError } from "./failure.ts";
 
 /** Blocks on their way at a time: enough to keep a server's cores busy, and 8 MiB here. */
@@ -116,7 +117,7 @@ export async function downloadSnapshot(
       if (createHash("sha256").update(bytes).digest("base64") !== answer.Checksum) {
         throw new CliError(`block ${block.index} of ${snapshotId} has come damaged: try again`);
       }
-      await file.write(bytes, 0, bytes.length, block.index * BLOCK_BYTES);
+      await writeFully(file, bytes, block.index * BLOCK_BYTES);
       done++;
       onProgress(done * BLOCK_BYTES, blocks.length * BLOCK_BYTES);
     });

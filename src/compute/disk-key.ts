@@ -6,9 +6,10 @@
 //
 // An overlay that was made without a key stays plain: its header says so, and it is opened as what it is.
 import { randomBytes } from "node:crypto";
-import { closeSync, existsSync, fchownSync, openSync, unlinkSync, writeSync } from "node:fs";
+import { closeSync, existsSync, fchownSync, openSync, unlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { writeFullySync } from "../base/write-fully.ts";
 import { LuksHeaders } from "./luks.ts";
 import type { MachineSpec } from "./machine-spec.ts";
 import type { Qmp } from "./qmp.ts";
@@ -66,7 +67,7 @@ export async function withSecretFile<T>(
   try {
     unlinkSync(path);
     if (reader !== undefined) fchownSync(fd, reader.uid, reader.gid);
-    writeSync(fd, key.secret);
+    writeFullySync(fd, Buffer.from(key.secret));
     return await use(fd);
   } finally {
     closeSync(fd);

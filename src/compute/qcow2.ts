@@ -6,6 +6,7 @@
 // format is QEMU's docs/interop/qcow2.txt, version 3.
 import { open } from "node:fs/promises";
 import { KIB } from "../base/units.ts";
+import { writeFully } from "../base/write-fully.ts";
 import { LUKS_BYTES } from "./luks.ts";
 
 const CLUSTER_BYTES = 64 * KIB;
@@ -69,7 +70,7 @@ export async function createQcow2(path: string, bytes: number, luks: Buffer | nu
   const { head, fileBytes } = emptyQcow2(bytes, luks);
   const file = await open(path, "wx", 0o600);
   try {
-    await file.write(head);
+    await writeFully(file, head);
     await file.truncate(fileBytes);
     await file.datasync();
   } finally {

@@ -1,6 +1,7 @@
 // A bootable disk from a file tree: GPT, GRUB for BIOS and UEFI, ext4 root. Written as a sparse raw file.
 import { open } from "node:fs/promises";
 import { MIB } from "../base/units.ts";
+import { writeFully } from "../base/write-fully.ts";
 import { writeExt4 } from "./ext4.ts";
 import { fatImage } from "./fat.ts";
 import type { FileTree } from "./file-tree.ts";
@@ -76,10 +77,10 @@ export async function writeDisk(tree: FileTree, options: DiskOptions): Promise<v
   const disk = await open(path, "w");
   try {
     await disk.truncate(bytes);
-    await disk.write(primary, 0, primary.length, 0);
-    await disk.write(loader.core, 0, loader.core.length, bios.firstSector * SECTOR);
-    await disk.write(esp, 0, esp.length, efi.firstSector * SECTOR);
-    await disk.write(backup, 0, backup.length, bytes - backup.length);
+    await writeFully(disk, primary, 0);
+    await writeFully(disk, loader.core, bios.firstSector * SECTOR);
+    await writeFully(disk, esp, efi.firstSector * SECTOR);
+    await writeFully(disk, backup, bytes - backup.length);
   } finally {
     await disk.close();
   }

@@ -7,6 +7,7 @@ import { mkdir, mkdtemp, open, readdir, rm, stat, unlink } from "node:fs/promise
 import { join } from "node:path";
 import { systemCode } from "../base/errors.ts";
 import { GIB, KIB, MIB } from "../base/units.ts";
+import { writeFully } from "../base/write-fully.ts";
 import { DamageError, PACK_HEADER_BYTES, TRAILER_BYTES } from "./format.ts";
 import { domainInHeader, OpenFiles, type PackFiles, packPath } from "./pack-files.ts";
 import type { S3Backend } from "./s3-backend.ts";
@@ -191,7 +192,7 @@ export async function withWholePack<T>(
       await file.truncate(bytes);
       const copy = async (from: number, to: number): Promise<void> => {
         const part = await object.range(packPath(name), from, to);
-        await file.write(part, 0, part.length, from);
+        await writeFully(file, part, from);
       };
       if (footerOnly) {
         await copy(0, PACK_HEADER_BYTES);

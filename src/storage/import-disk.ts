@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { SnapshotId } from "../base/ids.ts";
 import { GIB, MIB } from "../base/units.ts";
+import { writeFully } from "../base/write-fully.ts";
 import type { BlockExport, CaptureProgress } from "../model/disk.ts";
 import { COPY_BYTES, checkDiskFile, type DiskFormat, DiskFormatError, findOvaDisk } from "./disk-format.ts";
 import type { ContentOwner, SnapshotStore, StoredSnapshot } from "./store.ts";
@@ -132,7 +133,7 @@ async function copyOut(ova: string, to: string, signal?: AbortSignal): Promise<v
       const length = Math.min(COPY_BYTES, disk.bytes - done);
       const { bytesRead } = await source.read(buffer, 0, length, disk.offset + done);
       if (bytesRead === 0) throw new DiskFormatError("the OVA file is cut short");
-      await target.write(buffer, 0, bytesRead);
+      await writeFully(target, buffer.subarray(0, bytesRead));
       done += bytesRead;
     }
   } finally {

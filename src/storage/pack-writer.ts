@@ -1,9 +1,10 @@
 // Blobs → frames → packs, in a worker. Synchronous: a worker has nothing else to do, and nothing is allocated per chunk.
 import { randomBytes } from "node:crypto";
-import { closeSync, fdatasyncSync, mkdirSync, openSync, unlinkSync, writeSync } from "node:fs";
+import { closeSync, fdatasyncSync, mkdirSync, openSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { KIB, MIB } from "../base/units.ts";
+import { writeFullySync } from "../base/write-fully.ts";
 import type { Domain, FrameCipher } from "./encryption.ts";
 import {
   BLOB_ROW_BYTES,
@@ -259,7 +260,7 @@ export class PackWriter {
   }
 
   #drain(pack: OpenPack): void {
-    writeAll(pack.fd, this.#out.subarray(0, this.#outUsed));
+    writeFullySync(pack.fd, this.#out.subarray(0, this.#outUsed));
     // Else the pack's fsync finds 64 MiB to write at once, and the guests' own fsyncs wait behind them.
     libc()?.startWriting(pack.fd, this.#offset - this.#outUsed, this.#outUsed);
     this.#outUsed = 0;
@@ -275,7 +276,7 @@ export class PackWriter {
     const sum = crc32(blobs, crc32(frames));
     const trailer = encodeTrailer(this.#offset, frames.length / FRAME_ROW_BYTES, this.#blobs.count, sum);
     const footer = Buffer.concat([frames, blobs, trailer]);
-    writeAll(pack.fd, footer);
+    writeFullySync(pack.fd, footer);
     fdatasyncSync(pack.fd);
     closeSync(pack.fd);
     this.#pack = null;
@@ -286,8 +287,4 @@ export class PackWriter {
       entries: new Uint8Array(indexEntries({ frames, blobs })),
     });
   }
-}
-
-function writeAll(fd: number, bytes: Buffer): void {
-  for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at, bytes.length - at);
 }

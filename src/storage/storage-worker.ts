@@ -1,10 +1,11 @@
 // A worker thread of the store: does one task at a time, answers, and waits for the next.
-import { closeSync, fdatasyncSync, openSync, writeSync } from "node:fs";
+import { closeSync, fdatasyncSync, openSync } from "node:fs";
 import { getPriority, setPriority } from "node:os";
 import { join } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 import { chain, systemCode } from "../base/errors.ts";
 import { MIB } from "../base/units.ts";
+import { writeFullySync } from "../base/write-fully.ts";
 import { BlobIndex } from "./blob-index.ts";
 import { BlobReader, FrameDecoder } from "./blob-reader.ts";
 import { openSource, type SourceReader } from "./capture-sources.ts";
@@ -204,7 +205,7 @@ function writeIndex(path: string, packs: readonly { name: string; entries: Uint8
   const bytes = encodeSegment(packs);
   const fd = openSync(path, "wx", 0o600);
   try {
-    for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at, bytes.length - at);
+    writeFullySync(fd, bytes);
     fdatasyncSync(fd);
   } finally {
     closeSync(fd);
@@ -244,9 +245,7 @@ async function restore(task: Extract<Task, { kind: "restore" }>): Promise<null> 
       await reader.readInto(buffer.subarray(0, bytes), start);
       for await (const extent of reader.extents(start, start + bytes)) {
         const from = extent.offset - start;
-        for (let done = 0; done < extent.bytes; ) {
-          done += writeSync(fd, buffer, from + done, extent.bytes - done, extent.offset + done);
-        }
+        writeFullySync(fd, buffer.subarray(from, from + extent.bytes), extent.offset);
       }
       return Math.ceil(bytes / BLOCK);
     });

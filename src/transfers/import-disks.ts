@@ -4,6 +4,7 @@ import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { accountId, newId } from "../base/ids.ts";
 import { GIB, MIB, volumeSizeGib } from "../base/units.ts";
+import { writeFully } from "../base/write-fully.ts";
 import type { Db } from "../database/database.ts";
 import { type BlockDevice, volumeShape } from "../model/block-device.ts";
 import { insertImage, type NewImage } from "../model/image-rows.ts";
@@ -145,7 +146,7 @@ async function fetchObject(
     let done = 0;
     for await (const chunk of object.body as AsyncIterable<Buffer>) {
       run.signal.throwIfAborted();
-      if (!isZero(chunk)) await file.write(chunk, 0, chunk.length, done);
+      if (!isZero(chunk)) await writeFully(file, chunk, done);
       done += chunk.length;
       onFraction(done / Math.max(1, object.bytes));
     }

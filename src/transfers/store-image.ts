@@ -3,6 +3,7 @@ import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { accountId } from "../base/ids.ts";
+import { writeFully } from "../base/write-fully.ts";
 import { settleImages } from "../model/image-rows.ts";
 import { snapshotCompleted } from "../model/snapshot-rows.ts";
 import { type TransferTask, transferCompleted } from "../model/transfer-task.ts";
@@ -103,7 +104,8 @@ async function unpack(run: TransferRun, task: TransferTask<"restore-image">): Pr
     };
     await readArchive(counted, begin, async (disk, offset, bytes) => {
       run.signal.throwIfAborted();
-      await files[disk]?.write(bytes, 0, bytes.length, offset);
+      const file = files[disk];
+      if (file !== undefined) await writeFully(file, bytes, offset);
     });
   } catch (error) {
     if (error instanceof ArchiveError) {

@@ -62,8 +62,12 @@ export function prepareGuest(): string | null {
     }
     const modules = join(work, "package/lib/modules", kernel.slice("vmlinuz-".length), "kernel");
     // Numbered: insmod resolves nothing, so they load in this order.
-    for (const [n, path] of MODULES.entries())
-      copyFileSync(join(modules, path), join(root, "modules", `${n}-${basename(path)}`));
+    for (const [n, path] of MODULES.entries()) {
+      const into = join(root, "modules", `${n}-${basename(path)}`);
+      // Debian 13 compresses them.
+      if (existsSync(join(modules, path))) copyFileSync(join(modules, path), into);
+      else writeFileSync(into, execFileSync("xz", ["-dc", join(modules, `${path}.xz`)], { maxBuffer: 16 << 20 }));
+    }
     for (const [path, text] of [
       ["init", INIT],
       ["etc/acpi/PWRF/00000080", "#!/bin/sh\nsync; poweroff -f\n"],
