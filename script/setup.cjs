@@ -43,6 +43,12 @@ const PROGRAMS = [
     why: "Debian's keys, for baking on Ubuntu",
     for: ["bake"],
   },
+  {
+    program: "/usr/lib/python3/dist-packages/boto3/__init__.py",
+    package: "python3-boto3",
+    why: "the tests are its clients",
+    for: ["test"],
+  },
   { program: "aws", package: "awscli", why: "the tour and the tests type its commands", for: ["tour", "test"] },
 ];
 

@@ -78,7 +78,12 @@ export function prepareGuest(): string | null {
       mkdirSync(join(root, folder), { recursive: true });
     }
     const modules = join(work, "package/lib/modules", kernel.slice("vmlinuz-".length), "kernel");
-    for (const path of MODULES) copyFileSync(join(modules, path), join(root, "modules", basename(path)));
+    for (const path of MODULES) {
+      const into = join(root, "modules", basename(path));
+      // Debian 13 compresses them.
+      if (existsSync(join(modules, path))) copyFileSync(join(modules, path), into);
+      else writeFileSync(into, execFileSync("xz", ["-dc", join(modules, `${path}.xz`)], { maxBuffer: 16 << 20 }));
+    }
     copyFileSync("/bin/busybox", join(root, "bin/busybox"));
     for (const [path, text] of [
       ["init", INIT],
