@@ -60,13 +60,16 @@ export function prepareGuest(): string | null {
     for (const applet of execFileSync("/bin/busybox", ["--list"], { encoding: "utf8" }).trim().split("\n")) {
       if (applet !== "busybox") execFileSync("ln", ["-s", "busybox", join(root, "bin", applet)]);
     }
-    const modules = join(work, "package/lib/modules", kernel.slice("vmlinuz-".length), "kernel");
+    // Debian 13 has everything below /usr.
+    const lib = existsSync(join(work, "package/lib/modules")) ? "lib" : "usr/lib";
+    const modules = join(work, "package", lib, "modules", kernel.slice("vmlinuz-".length), "kernel");
     // Numbered: insmod resolves nothing, so they load in this order.
     for (const [n, path] of MODULES.entries()) {
       const into = join(root, "modules", `${n}-${basename(path)}`);
-      // Debian 13 compresses them.
+      // Debian 13 compresses them, those that it has not built in.
       if (existsSync(join(modules, path))) copyFileSync(join(modules, path), into);
-      else writeFileSync(into, execFileSync("xz", ["-dc", join(modules, `${path}.xz`)], { maxBuffer: 16 << 20 }));
+      else if (existsSync(join(modules, `${path}.xz`)))
+        writeFileSync(into, execFileSync("xz", ["-dc", join(modules, `${path}.xz`)], { maxBuffer: 16 << 20 }));
     }
     for (const [path, text] of [
       ["init", INIT],

@@ -77,12 +77,15 @@ export function prepareGuest(): string | null {
     for (const folder of ["bin", "modules", "proc", "sys", "dev", "run", "etc", "tmp", "www", "etc/udhcpc"]) {
       mkdirSync(join(root, folder), { recursive: true });
     }
-    const modules = join(work, "package/lib/modules", kernel.slice("vmlinuz-".length), "kernel");
+    // Debian 13 has everything below /usr.
+    const lib = existsSync(join(work, "package/lib/modules")) ? "lib" : "usr/lib";
+    const modules = join(work, "package", lib, "modules", kernel.slice("vmlinuz-".length), "kernel");
     for (const path of MODULES) {
       const into = join(root, "modules", basename(path));
-      // Debian 13 compresses them.
+      // Debian 13 compresses them, those that it has not built in.
       if (existsSync(join(modules, path))) copyFileSync(join(modules, path), into);
-      else writeFileSync(into, execFileSync("xz", ["-dc", join(modules, `${path}.xz`)], { maxBuffer: 16 << 20 }));
+      else if (existsSync(join(modules, `${path}.xz`)))
+        writeFileSync(into, execFileSync("xz", ["-dc", join(modules, `${path}.xz`)], { maxBuffer: 16 << 20 }));
     }
     copyFileSync("/bin/busybox", join(root, "bin/busybox"));
     for (const [path, text] of [
