@@ -32,9 +32,12 @@ export class DirectBoots {
    * a snapshot that is met for the first time. @throws Error when it can't be read
    */
   async kernelOf(db: Db, snapshotId: SnapshotId): Promise<DirectKernel | null> {
-    for (const known of await ownKernels(db)) {
-      if (known.snapshotId === snapshotId || (await this.#alike(snapshotId, known.snapshotId))) return known.kernel;
-    }
+    const known = await ownKernels(db);
+    const own = known.find((one) => one.snapshotId === snapshotId);
+    if (own !== undefined) return own.kernel;
+    // All Regions share their content: one of each kernel will do.
+    const each = new Map(known.map((one) => [one.kernel.file, one]));
+    for (const one of each.values()) if (await this.#alike(snapshotId, one.snapshotId)) return one.kernel;
     return null;
   }
 
@@ -65,7 +68,7 @@ function kept<K, V>(map: Map<K, Promise<V>>, key: K, find: () => Promise<V>): Pr
   return found;
 }
 
-/** Ingot's own images of all Regions share their content: one of each kernel will do. */
+/** Of the images that Ingot has built, in every Region. */
 async function ownKernels(db: Db): Promise<Known[]> {
   const rows = await db
     .selectFrom("images")
@@ -74,13 +77,11 @@ async function ownKernels(db: Db): Promise<Known[]> {
     .where("direct_kernel", "is not", null)
     .where("state", "=", "available")
     .execute();
-  const byKernel = new Map<string, Known>();
-  for (const { block_devices, direct_kernel, root_device_name } of rows) {
-    if (direct_kernel === null || byKernel.has(direct_kernel)) continue;
-    const root = (JSON.parse(block_devices) as BlockDevice[]).find(({ deviceName }) => deviceName === root_device_name);
+  return rows.flatMap(({ block_devices, direct_kernel, root_device_name }) => {
+    const devices = JSON.parse(block_devices) as BlockDevice[];
+    const root = devices.find(({ deviceName }) => deviceName === root_device_name);
     const snapshotId = root !== undefined && "ebs" in root ? root.ebs.snapshotId : null;
-    if (snapshotId !== null)
-      byKernel.set(direct_kernel, { snapshotId, kernel: JSON.parse(direct_kernel) as DirectKernel });
-  }
-  return [...byKernel.values()];
+    if (snapshotId === null || direct_kernel === null) return [];
+    return [{ snapshotId, kernel: JSON.parse(direct_kernel) as DirectKernel }];
+  });
 }
