@@ -45,7 +45,7 @@ const WARM_BYTES = 1.5 * 2 ** 30;
 const zeroes = Buffer.alloc(8 << 20);
 /**
  * Has the kernel give and take back so much memory. What a virtual machine has not used for a while costs its next user a
- * second per gigabyte, whoever that happens to be.
+ * second or two per gigabyte, whoever that happens to be.
  */
 function warmMemory(bytes: number): void {
   const path = join(scratch, "warm-memory");
