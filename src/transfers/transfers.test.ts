@@ -23,6 +23,7 @@ const CONTENT: StoredDisk = { digest: "00".repeat(32), bytes: 4096, allocatedByt
 
 /** Imports under way, each until the test lets it end or its signal does. */
 class World {
+  #added = 0;
   readonly under = new Map<SnapshotId, { end(): void; fail(error: Error): void }>();
   readonly kept = new Map<SnapshotId, StoredDisk>();
   begun = 0;
@@ -91,7 +92,8 @@ class World {
           ...{ id, kind: "import-snapshot", image_id: null, bucket: "b" },
           ...{ shown: { disks: [{}] }, work: { disk }, holds: [snapshotId] },
         },
-        new Date(),
+        // One after another also for a machine that adds two within a millisecond.
+        new Date(Date.now() + this.#added++),
       ),
     );
     return { id, snapshotId };
