@@ -28,8 +28,8 @@ export class DirectBoots {
   }
 
   /**
-   * What a machine with this snapshot as its root may be started with; `null`: its firmware has to boot it. Some 10 ms for
-   * a snapshot that is met for the first time. @throws Error when it can't be read
+   * What a machine with this snapshot as its root may be started with; `null`: its firmware has to boot it. A snapshot that
+   * is met for the first time costs a few reads and a comparison of manifests. @throws Error when it can't be read
    */
   async kernelOf(db: Db, snapshotId: SnapshotId): Promise<DirectKernel | null> {
     const known = await ownKernels(db);

@@ -190,7 +190,7 @@ async function firstContact(child: DetachedProcess, directory: InstanceDirectory
 async function connectWhenThere(path: string, hasEnded: () => Promise<boolean>): Promise<Qmp> {
   const until = performance.now() + START_LIMIT_MS;
   for (;;) {
-    // Looking costs 10 µs, a connection that is refused a hundred times as much; ten machines may be starting.
+    // To look is cheaper than a connection that is refused, and ten machines may be starting.
     if (!existsSync(path) && performance.now() < until && !(await hasEnded())) {
       await sleep(3);
       continue;

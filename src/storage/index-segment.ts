@@ -119,7 +119,7 @@ export class IndexSegment {
   #scratch = Buffer.allocUnsafe(4096);
 
   /**
-   * @param keep  whether to keep what was read: a look-up then costs 1 µs instead of 7, and a blob 52 bytes at most
+   * @param keep  whether to keep what was read: a bucket is then read once and not per look-up; 52 bytes per blob at most
    * @throws DamageError when its tables are not what was written
    */
   constructor(name: string, path: string, keep = false) {

@@ -67,7 +67,7 @@ interface Pending {
   used: number;
 }
 
-/** Rows of a pack's footer (FORMAT.md §3) in one buffer that grows: an object for each blob would take five times as much. */
+/** Rows of a pack's footer (FORMAT.md §3) in one buffer that grows, and not an object for each blob. */
 class BlobRows {
   #bytes = Buffer.allocUnsafeSlow(16 * BLOB_ROW_BYTES);
   count = 0;

@@ -15,8 +15,8 @@ import {
 } from "./format.ts";
 
 /**
- * A page with its chunks' places, each looked up when it is first read: a guest reads little of most segments, and a
- * look-up costs some 8 µs, 4 ms for all rows of a page.
+ * A page with its chunks' places, each looked up when it is first read: a guest reads little of most segments, and each
+ * look-up reads from an index.
  */
 interface PlacedPage extends Page {
   /** -1: not looked up yet. */
