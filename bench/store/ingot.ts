@@ -12,7 +12,7 @@ import { openStore } from "../../src/storage/store.ts";
 export type IngotRequest =
   | { command: "capture"; bytes: number; base: SnapshotId | null; source: CaptureSource }
   | { command: "restore"; id: SnapshotId; path: string }
-  | { command: "serve" }
+  | { command: "serve"; id: SnapshotId }
   | { command: "stop-serving" };
 
 export interface IngotAnswer {
@@ -40,7 +40,7 @@ async function answer(request: IngotRequest): Promise<IngotAnswer> {
     case "serve": {
       await blocks.ensure();
       const pid = (await blocks.status())?.pid;
-      const { socket } = blocks.export("snap-00000000000000000" as SnapshotId, 0);
+      const { socket } = blocks.export(request.id, 0);
       return pid === undefined ? { socket } : { socket, pid };
     }
     case "stop-serving":

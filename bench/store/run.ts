@@ -404,7 +404,7 @@ async function reads(): Promise<Reads[]> {
     ] as const) {
       const result = results.find((each) => each.name === name)!;
       if (name === FIRST_BOOT) rmSync(profiles, { recursive: true, force: true });
-      const { socket = "", pid = 0 } = (await process.ask({ command: "serve" })).answer;
+      const { socket = "", pid = 0 } = (await process.ask({ command: "serve", id })).answer;
       // A server that has served another image: its code is compiled, and its cache holds nothing of this one.
       await randomReads(
         socket,

@@ -9,8 +9,8 @@ import { writeExt4 } from "../image-builder/ext4.ts";
 import { FileTree } from "../image-builder/file-tree.ts";
 import { layOut, PARTITION_TYPE, type Partition, partitionTable, SECTOR } from "../image-builder/gpt.ts";
 import { run } from "../image-builder/program.ts";
+import type { DiskRange, DiskReader } from "../model/disk.ts";
 import { bootsAlike, readBootFiles } from "./boot-files.ts";
-import type { DiskRange, DiskReader } from "./ext4-reader.ts";
 
 const BYTES = 80 * MIB;
 const GUID = "1d6b2c4e-0e0a-4b6e-9c5e-5a1f0f7b1a01";

@@ -2,7 +2,8 @@
 // /boot/grub/grub.cfg starts one kernel and asks nothing. Two disks that agree in all of it boot alike, whatever else
 // they hold.
 import { isDeepStrictEqual } from "node:util";
-import { type DiskFile, type DiskRange, type DiskReader, Ext4Reader, Unreadable } from "./ext4-reader.ts";
+import type { DiskRange, DiskReader } from "../model/disk.ts";
+import { type DiskFile, Ext4Reader, Unreadable } from "./ext4-reader.ts";
 
 export interface BootFiles {
   /** The code in sector 0; the partition table after it grows with the disk. */

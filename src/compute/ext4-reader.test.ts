@@ -8,7 +8,8 @@ import fc from "fast-check";
 import { MIB } from "../base/units.ts";
 import { writeExt4 } from "../image-builder/ext4.ts";
 import { FileTree } from "../image-builder/file-tree.ts";
-import { type DiskFile, type DiskReader, Ext4Reader, Unreadable } from "./ext4-reader.ts";
+import type { DiskReader } from "../model/disk.ts";
+import { type DiskFile, Ext4Reader, Unreadable } from "./ext4-reader.ts";
 
 const OFFSET = 2 * MIB;
 const BYTES = 64 * MIB;

@@ -4,18 +4,7 @@
 // every length is bounded, every place is looked at by a reader that knows the disk's end, and what is not understood, or
 // makes no sense, is told apart from nothing by `Unreadable` alone.
 // Layout: the kernel's Documentation/filesystems/ext4.
-
-/** A disk, or anything that reads like one. @throws RangeError past its end */
-export interface DiskReader {
-  readonly bytes: number;
-  read(offset: number, bytes: number): Promise<Buffer>;
-}
-
-/** Bytes on the disk. */
-export interface DiskRange {
-  readonly offset: number;
-  readonly bytes: number;
-}
+import type { DiskRange, DiskReader } from "../model/disk.ts";
 
 export interface DiskFile {
   readonly bytes: number;

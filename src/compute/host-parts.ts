@@ -3,10 +3,9 @@ import type { Clock } from "../base/clock.ts";
 import type { AccountId, InstanceId, SnapshotId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import type { Database } from "../database/database.ts";
-import type { BlockExport, CaptureProgress, CaptureSpec } from "../model/disk.ts";
+import type { BlockExport, CaptureProgress, CaptureSpec, DiskRange, DiskReader } from "../model/disk.ts";
 import type { Nic, NicAttachment, SecurityGroupRules } from "../model/nic.ts";
 import type { Accelerator } from "./accelerator.ts";
-import type { DiskRange, DiskReader } from "./ext4-reader.ts";
 
 export interface CapturedContent {
   /** Merkle root, hex. */

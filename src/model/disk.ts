@@ -52,3 +52,16 @@ export interface MachineDisk {
   readonly base: BlockExport | null;
   readonly root: boolean;
 }
+
+/** A disk, or anything that reads like one. */
+export interface DiskReader {
+  readonly bytes: number;
+  /** @throws RangeError past its end */
+  read(offset: number, bytes: number): Promise<Buffer>;
+}
+
+/** Bytes of a disk. */
+export interface DiskRange {
+  readonly offset: number;
+  readonly bytes: number;
+}

@@ -3,6 +3,7 @@ import { type FileHandle, mkdir, open, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { systemCode } from "../base/errors.ts";
 import { KIB } from "../base/units.ts";
+import { writeFully } from "../base/write-fully.ts";
 import type { ContentHome } from "./content.ts";
 
 const READ_BYTES = 256 * KIB;
@@ -60,10 +61,7 @@ async function writeAll(handle: FileHandle, batch: readonly Buffer[], position: 
   if (bytesWritten === bytes) return;
   // A disk that is nearly full takes a part; the rest says why.
   const rest = Buffer.concat(batch).subarray(bytesWritten);
-  for (let at = 0; at < rest.length; ) {
-    const written = (await handle.write(rest, at, rest.length - at, position + bytesWritten + at)).bytesWritten;
-    at += written;
-  }
+  await writeFully(handle, rest, position + bytesWritten);
 }
 
 async function syncDirectory(path: string): Promise<void> {

@@ -49,13 +49,13 @@ const plainDomain: Domain = {
 const HMAC_BLOCK = 64;
 
 const crypto = openBlockCrypto();
+const sums = Buffer.alloc(32);
 
 /** SHA-256 of a blob's bytes, a view that is right until the next one in this thread: there is one per chunk. */
 export function blobSum(bytes: Buffer): Buffer {
   crypto.sha256(bytes, sums, 0);
   return sums;
 }
-const sums = Buffer.alloc(32);
 
 /** HMAC-SHA-256 of 32 bytes by two one-shot hashes: a third of what a Hmac object costs, and there is one per chunk. */
 function hmacOfSum(key: Buffer): (sum: Buffer) => Buffer {

@@ -27,6 +27,7 @@ import {
   STATE,
   STRUCTURED_REPLY_MAGIC,
 } from "./nbd.ts";
+import { ReplyBuffers } from "./reply-buffers.ts";
 import type { Extent } from "./snapshot-reader.ts";
 
 /** A disk as the server needs it. */
@@ -34,7 +35,7 @@ export interface NbdExport {
   readonly bytes: number;
   readInto(into: Buffer, offset: number): Promise<void>;
   /** At once, where that is possible; false: `readInto` has to do it. */
-  readNow?(into: Buffer, offset: number): boolean;
+  readNow(into: Buffer, offset: number): boolean;
   extents(from: number, to: number): AsyncIterable<Extent>;
 }
 
@@ -66,34 +67,6 @@ const TRANSMISSION_FLAGS =
   FLAG.hasFlags | FLAG.readOnly | FLAG.sendFlush | FLAG.sendDf | FLAG.canMultiConn | FLAG.sendCache;
 const ALLOCATION = "base:allocation";
 const ALLOCATION_ID = 1;
-
-/** Replies of reads up to 1 MiB are written from buffers that are used again: a new one costs a page fault per 4 KiB. */
-const REPLY_ROOM = 64;
-const REPLY_CLASSES = [4, 16, 64, 128, 256, 512, 1024].map((kib) => kib * KIB + REPLY_ROOM);
-const REPLY_POOL_BYTES = 8 * MIB;
-
-class ReplyBuffers {
-  readonly #free = new Map<number, Buffer[]>(REPLY_CLASSES.map((bytes) => [bytes, []]));
-  #held = 0;
-
-  take(bytes: number): Buffer {
-    const room = REPLY_CLASSES.find((each) => each >= bytes);
-    if (room === undefined) return Buffer.allocUnsafeSlow(bytes);
-    const free = this.#free.get(room)?.pop();
-    if (free === undefined) return Buffer.allocUnsafeSlow(room);
-    this.#held -= free.length;
-    return free;
-  }
-
-  /** Only what nobody reads any more. */
-  give(buffer: Buffer): void {
-    if (this.#held + buffer.length > REPLY_POOL_BYTES) return;
-    const free = this.#free.get(buffer.length);
-    if (free === undefined) return;
-    free.push(buffer);
-    this.#held += buffer.length;
-  }
-}
 
 export class NbdServer {
   readonly #replies = new ReplyBuffers();
@@ -473,7 +446,7 @@ class Connection {
 
   /** From memory: no promise, and so no turn of its own. False when it has to be read. */
   #readAtOnce(disk: NbdExport, cookie: bigint, offset: number, length: number): boolean {
-    if (disk.readNow === undefined || length > TURN_BYTES) return false;
+    if (length > TURN_BYTES) return false;
     const headBytes = this.#structured ? 28 : 16;
     const buffer = this.#replies.take(headBytes + length);
     const reply = buffer.subarray(0, headBytes + length);

@@ -72,11 +72,10 @@ class BlobRows {
   #bytes = Buffer.allocUnsafeSlow(16 * BLOB_ROW_BYTES);
   count = 0;
 
-  /** @param offset  within the frame's plain bytes */
-  add(id: Buffer, frame: number, offset: number, bytes: number): void {
+  /** Its frame's number comes with `addAll`. @param offset  within the frame's plain bytes */
+  add(id: Buffer, offset: number, bytes: number): void {
     const at = this.#room(1);
     id.copy(this.#bytes, at, 0, ID_BYTES);
-    this.#bytes.writeUInt32LE(frame, at + 32);
     this.#bytes.writeUInt32LE(offset, at + 36);
     this.#bytes.writeUInt32LE(bytes, at + 40);
   }
@@ -159,7 +158,7 @@ export class PackWriter {
     const rows = new BlobRows();
     let offset = 0;
     for (const { id, bytes } of blobs) {
-      rows.add(id, 0, offset, bytes);
+      rows.add(id, offset, bytes);
       offset += bytes;
     }
     this.#append(pack, frame, rows);
@@ -185,7 +184,7 @@ export class PackWriter {
   #add(pending: Pending, id: Buffer, bytes: Buffer): void {
     if (pending.used + bytes.length > pending.plain.length) this.#flush(pending);
     bytes.copy(pending.plain, pending.used);
-    pending.blobs.add(id, 0, pending.used, bytes.length);
+    pending.blobs.add(id, pending.used, bytes.length);
     pending.used += bytes.length;
   }
 

@@ -1,5 +1,6 @@
 // Any byte range of a snapshot, from its manifest and its frames. Holes cost nothing; each frame read is checked.
 import { systemCode } from "../base/errors.ts";
+import type { DiskRange } from "../model/disk.ts";
 import type { BlobReader } from "./blob-reader.ts";
 import {
   BLOCK,
@@ -66,6 +67,8 @@ export class PageCache {
 }
 
 const MAX_NODES = 64;
+/** `#copyRows` has no row left. */
+const DONE = -1;
 
 export interface SnapshotRoot {
   readonly bytes: number;
@@ -126,7 +129,7 @@ export class SnapshotReader {
 
   /**
    * The same at once, where all that it takes is in memory; false: nothing is promised of `into`, `readInto` has to do it.
-   * A guest's boot is mostly such reads, and promises would be half of their cost.
+   * A guest's boot is mostly such reads: they need no promises.
    */
   readNow(into: Buffer, offset: number): boolean {
     const end = offset + into.length;
@@ -142,32 +145,11 @@ export class SnapshotReader {
       if (id === undefined) part.fill(0);
       else {
         const page = this.#pages.get(id.toString("latin1"));
-        if (page === undefined || !this.#readPageNow(page, within, part)) return false;
+        if (page === undefined || this.#copyRows(page, within, part, 0) !== DONE) return false;
       }
       at += length;
     }
     this.onRead?.(offset, into.length);
-    return true;
-  }
-
-  #readPageNow(page: PlacedPage, within: number, into: Buffer): boolean {
-    const end = within + into.length;
-    let filled = within;
-    for (let row = firstRow(page, Math.floor(within / BLOCK)); row < page.count; row++) {
-      const start = page.starts[row]! * BLOCK;
-      if (start >= end) break;
-      const key = page.keys[row]!;
-      const frame = key < 0 ? undefined : this.#blobs.cachedFrame(key);
-      const bytes = page.blocks[row]! * BLOCK;
-      if (frame === undefined || page.offsets[row]! + bytes > frame.length) return false;
-      const from = Math.max(start, within);
-      const stop = Math.min(end, start + bytes);
-      if (from > filled) into.fill(0, filled - within, from - within);
-      const offset = page.offsets[row]! + from - start;
-      frame.copy(into, from - within, offset, offset + stop - from);
-      filled = stop;
-    }
-    if (filled < end) into.fill(0, filled - within);
     return true;
   }
 
@@ -180,8 +162,13 @@ export class SnapshotReader {
       }
       const page = await this.#placedPage(id);
       try {
-        await this.#readPage(page, within, into);
-        return;
+        for (let row = 0; ; ) {
+          row = this.#copyRows(page, within, into, row);
+          if (row === DONE) return;
+          const loading = this.#loadRow(page, row);
+          // What is there at once is copied at once: other loads may take its place in the cache.
+          if (loading instanceof Promise) await loading;
+        }
       } catch (error) {
         // A collection has moved frames to another pack since this page was placed.
         if (systemCode(error) !== "ENOENT" || attempt === 3) throw error;
@@ -191,33 +178,41 @@ export class SnapshotReader {
     }
   }
 
-  async #readPage(page: PlacedPage, within: number, into: Buffer): Promise<void> {
+  /**
+   * Fills `into` from the page's rows, from number `from` on, as far as their frames are in memory. Gives the first row
+   * that is not, or `DONE`.
+   */
+  #copyRows(page: PlacedPage, within: number, into: Buffer, from: number): number {
     const end = within + into.length;
-    let filled = within;
-    for (let row = firstRow(page, Math.floor(within / BLOCK)); row < page.count; row++) {
+    let row = Math.max(from, firstRow(page, Math.floor(within / BLOCK)));
+    for (; row < page.count; row++) {
       const start = page.starts[row]! * BLOCK;
       if (start >= end) break;
+      const key = page.keys[row]!;
+      const frame = key < 0 ? undefined : this.#blobs.cachedFrame(key);
+      if (frame === undefined || endInFrame(page, row) > frame.length) return row;
+      fillGap(page, row, within, into);
+      const first = Math.max(start, within);
       const stop = Math.min(end, start + page.blocks[row]! * BLOCK);
-      const from = Math.max(start, within);
-      if (from > filled) into.fill(0, filled - within, from - within);
-      const key = page.keys[row]! < 0 ? this.#place(page, row) : page.keys[row]!;
-      let frame = this.#blobs.cachedFrame(key);
-      while (frame === undefined) {
-        const loading = this.#blobs.loadFrame(page.packs[row]!, page.frameOffsets[row]!, page.frameBytes[row]!, key);
-        if (loading instanceof Promise) {
-          await loading;
-          // Other loads may have taken its slot while we were away.
-          frame = this.#blobs.cachedFrame(key);
-        } else frame = loading;
-      }
-      const offset = page.offsets[row]! + from - start;
-      if (page.offsets[row]! + page.blocks[row]! * BLOCK > frame.length) {
+      const offset = page.offsets[row]! + first - start;
+      frame.copy(into, first - within, offset, offset + stop - first);
+    }
+    fillGap(page, row, within, into);
+    return DONE;
+  }
+
+  /** Has the row's frame in memory for `#copyRows`; a promise where that takes a while. @throws DamageError */
+  #loadRow(page: PlacedPage, row: number): void | Promise<void> {
+    const key = page.keys[row]! < 0 ? this.#place(page, row) : page.keys[row]!;
+    const mustHoldIt = (frame: Buffer): void => {
+      if (endInFrame(page, row) > frame.length) {
         throw new DamageError(`pack ${page.packs[row]}: a chunk ends after its frame`);
       }
-      frame.copy(into, from - within, offset, offset + stop - from);
-      filled = stop;
-    }
-    if (filled < end) into.fill(0, filled - within);
+    };
+    const frame =
+      this.#blobs.cachedFrame(key) ??
+      this.#blobs.loadFrame(page.packs[row]!, page.frameOffsets[row]!, page.frameBytes[row]!, key);
+    return frame instanceof Promise ? frame.then(mustHoldIt) : mustHoldIt(frame);
   }
 
   /** Id of a segment's page; null when it is all zero. */
@@ -331,6 +326,16 @@ export class SnapshotReader {
   }
 }
 
+/** Of a row that is placed. */
+const endInFrame = (page: PlacedPage, row: number): number => page.offsets[row]! + page.blocks[row]! * BLOCK;
+
+/** Zeroes what lies between a row and the one before it, as far as it is in `into`; `page.count`: after the last. */
+function fillGap(page: Page, row: number, within: number, into: Buffer): void {
+  const from = row === 0 ? 0 : (page.starts[row - 1]! + page.blocks[row - 1]!) * BLOCK;
+  const to = row === page.count ? SEGMENT : page.starts[row]! * BLOCK;
+  if (to > within && to > from) into.fill(0, Math.max(0, from - within), Math.min(into.length, to - within));
+}
+
 /** First row that ends after `block`. */
 function firstRow(page: Page, block: number): number {
   let low = 0;
@@ -406,7 +411,7 @@ export async function* changedBlocks(
  * Do two snapshots hold the same bytes there? Where they share chunks only manifests are read, so it costs some
  * microseconds per block of 4 KiB.
  */
-export async function sameRange(a: SnapshotReader, b: SnapshotReader, { offset, bytes }: Extent): Promise<boolean> {
+export async function sameRange(a: SnapshotReader, b: SnapshotReader, { offset, bytes }: DiskRange): Promise<boolean> {
   const end = offset + bytes;
   if (offset < 0 || end > a.bytes || end > b.bytes) return false;
   for (let segment = Math.floor(offset / SEGMENT); segment * SEGMENT < end; segment++) {

@@ -47,6 +47,19 @@ test("a captured file reads, restores and describes itself exactly", async (t) =
   }
   await assert.rejects(reader.read(disk.length - 1, 2), RangeError);
 
+  // At once only what has been read, and then the same.
+  const again = await store.open(id);
+  let heard = 0;
+  again.onRead = () => heard++;
+  const part = Buffer.alloc(2 * MIB, 1);
+  assert.equal(again.readNow(part, 7 * MIB), false);
+  assert.equal(heard, 0);
+  await again.readInto(part, 7 * MIB);
+  assert.equal(again.readNow(part.fill(1), 7 * MIB), true);
+  assert.ok(part.equals(disk.subarray(7 * MIB, 9 * MIB)));
+  assert.equal(heard, 2);
+  assert.equal(again.readNow(part, disk.length - MIB), false);
+
   await store.restore(id, join(directory, "restored"));
   assert.ok((await readFile(join(directory, "restored"))).equals(disk));
   await assert.rejects(store.restore(id, join(directory, "restored")), /EEXIST/);

@@ -14,6 +14,7 @@ import {
 import { createConnection, type Socket } from "node:net";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { copyKernelModule } from "../support/kernel-modules.ts";
 
 const CACHE = fileURLToPath(new URL("../../.cache/compute-guest", import.meta.url));
 export const GUEST_KERNEL = join(CACHE, "vmlinuz");
@@ -60,16 +61,10 @@ export function prepareGuest(): string | null {
     for (const applet of execFileSync("/bin/busybox", ["--list"], { encoding: "utf8" }).trim().split("\n")) {
       if (applet !== "busybox") execFileSync("ln", ["-s", "busybox", join(root, "bin", applet)]);
     }
-    // Debian 13 has everything below /usr.
-    const lib = existsSync(join(work, "package/lib/modules")) ? "lib" : "usr/lib";
-    const modules = join(work, "package", lib, "modules", kernel.slice("vmlinuz-".length), "kernel");
     // Numbered: insmod resolves nothing, so they load in this order.
     for (const [n, path] of MODULES.entries()) {
       const into = join(root, "modules", `${n}-${basename(path)}`);
-      // Debian 13 compresses them, those that it has not built in.
-      if (existsSync(join(modules, path))) copyFileSync(join(modules, path), into);
-      else if (existsSync(join(modules, `${path}.xz`)))
-        writeFileSync(into, execFileSync("xz", ["-dc", join(modules, `${path}.xz`)], { maxBuffer: 16 << 20 }));
+      copyKernelModule(join(work, "package"), kernel.slice("vmlinuz-".length), path, into);
     }
     for (const [path, text] of [
       ["init", INIT],

@@ -15,6 +15,7 @@ import {
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Nic, NicAttachment } from "../../src/model/nic.ts";
+import { copyKernelModule } from "./kernel-modules.ts";
 
 const CACHE = fileURLToPath(new URL("../../.cache/network-guest", import.meta.url));
 
@@ -77,15 +78,13 @@ export function prepareGuest(): string | null {
     for (const folder of ["bin", "modules", "proc", "sys", "dev", "run", "etc", "tmp", "www", "etc/udhcpc"]) {
       mkdirSync(join(root, folder), { recursive: true });
     }
-    // Debian 13 has everything below /usr.
-    const lib = existsSync(join(work, "package/lib/modules")) ? "lib" : "usr/lib";
-    const modules = join(work, "package", lib, "modules", kernel.slice("vmlinuz-".length), "kernel");
     for (const path of MODULES) {
-      const into = join(root, "modules", basename(path));
-      // Debian 13 compresses them, those that it has not built in.
-      if (existsSync(join(modules, path))) copyFileSync(join(modules, path), into);
-      else if (existsSync(join(modules, `${path}.xz`)))
-        writeFileSync(into, execFileSync("xz", ["-dc", join(modules, `${path}.xz`)], { maxBuffer: 16 << 20 }));
+      copyKernelModule(
+        join(work, "package"),
+        kernel.slice("vmlinuz-".length),
+        path,
+        join(root, "modules", basename(path)),
+      );
     }
     copyFileSync("/bin/busybox", join(root, "bin/busybox"));
     for (const [path, text] of [

@@ -90,7 +90,7 @@ export interface ImagesTable {
   source_instance_id: string | null;
   source_image_id: string | null;
   source_image_region: string | null;
-  /** For images that Ingot builds itself: JSON {kernel, commandLine} for a boot without firmware. */
+  /** For images that Ingot builds itself: JSON, `DirectKernel` of model/image.ts. */
   direct_kernel: string | null;
   /** CreateImage: whether the guest is to be shut down for the capture. */
   reboot: Flag;

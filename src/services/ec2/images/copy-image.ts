@@ -118,7 +118,7 @@ export const copyImage = operation({
         source_instance_id: null,
         source_image_id: source.id,
         source_image_region: source.region,
-        direct_kernel: source.direct_kernel,
+        direct_kernel: null,
         reboot: 0,
         created_at: now,
         deprecate_at: null,

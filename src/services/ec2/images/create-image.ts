@@ -110,7 +110,6 @@ export const createImage = operation({
         source_instance_id: instance.id,
         source_image_id: instance.image_id,
         source_image_region: owner.region,
-        // The guest may have installed another kernel: the host looks at what the disk boots.
         direct_kernel: null,
         // A guest that is stopped is not to be started for this.
         reboot: input.NoReboot === true || instance.state === "stopped" ? 0 : 1,
