@@ -324,7 +324,7 @@ export class InstanceDriver {
     }
     const volumes = await volumesOfInstance(parts.database.read, instance.id);
     const disks = await Promise.all(volumes.map((volume) => this.#disk(volume)));
-    // Each takes 10 to 40 ms, and none needs another.
+    // None needs another, and the disks and the network take a write to the disk or a round of nft each.
     const placed = rulesInForce.then(() => parts.network.addInstance(nic));
     const kernelFound = this.#directKernel(instance, volumes);
     const made = this.#makeOverlays(disks);
