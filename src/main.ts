@@ -11,8 +11,8 @@ import { createTrailDelivery } from "./audit/trail-delivery.ts";
 import { systemClock } from "./base/clock.ts";
 import { chain } from "./base/errors.ts";
 import type { Log } from "./base/log.ts";
+import { startProgramsElsewhere } from "./base/programs.ts";
 import { probeAccelerator } from "./compute/accelerator.ts";
-import { prepareToSpawn } from "./compute/detached-process.ts";
 import { Host } from "./compute/host.ts";
 import { type Database, openDatabase } from "./database/database.ts";
 import { openIdentity } from "./identity/identity.ts";
@@ -245,7 +245,7 @@ async function open(
   const answering = { ...pipeline, answer: (call: IncomingCall) => calls.during(() => pipeline.answer(call)) };
   const listener = await listen({ ...config, guestSocket: directory.apiSocket }, answering, log);
   opened.push(() => listener.close());
-  prepareToSpawn();
+  startProgramsElsewhere();
   trails.start();
   detections.start();
   const url = `http://${listener.address.host.includes(":") ? `[${listener.address.host}]` : listener.address.host}:${listener.address.port}`;

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { systemCode } from "../base/errors.ts";
 import type { VolumeId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
-import { type DetachedProcess, spawnDetached } from "./detached-process.ts";
+import { type RunningProgram, startDetached } from "../base/programs.ts";
 import { type DiskKeySource, noDiskKey, withSecretFile } from "./disk-key.ts";
 import { ensureUefiVars, findUefi } from "./firmware.ts";
 import { type InstanceDirectory, instanceDirectory, removeRunFiles } from "./instance-directory.ts";
@@ -81,7 +81,7 @@ export async function launchMachine(spec: MachineSpec, { log, diskKey = noDiskKe
   const argv = qemuArgv(spec, { uefiCode: uefi?.code ?? null, encrypted });
   const prefix = [...(spec.nic?.attachment.launcher ?? []), ...(await dropPrivileges(spec))];
   const child = await withSecretFile(encrypted.size === 0 ? null : key, spec.runAs, (secret) =>
-    spawnDetached([...prefix, qemu, ...argv], directory.path, directory.log, secret),
+    startDetached([...prefix, qemu, ...argv], directory.path, directory.log, secret),
   );
   try {
     const qmp = await firstContact(child, directory, spec);
@@ -170,7 +170,7 @@ async function findRunning(directory: InstanceDirectory, uuid: string): Promise<
 }
 
 /** Connects to QMP of a QEMU that has just been started, or says why it ended. */
-async function firstContact(child: DetachedProcess, directory: InstanceDirectory, spec: MachineSpec): Promise<Qmp> {
+async function firstContact(child: RunningProgram, directory: InstanceDirectory, spec: MachineSpec): Promise<Qmp> {
   try {
     return await connectWhenThere(directory.qmp, async () => child.exit() !== null);
   } catch (cause) {

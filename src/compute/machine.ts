@@ -16,9 +16,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { chain } from "../base/errors.ts";
 import type { VolumeId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
+import type { ProgramExit, RunningProgram } from "../base/programs.ts";
 import type { MachineDisk } from "../model/disk.ts";
 import { volumeOfDevice, volumeOfSerial } from "./block-nodes.ts";
-import type { DetachedProcess, ProcessExit } from "./detached-process.ts";
 import { type DiskKeySource, knownToQemu } from "./disk-key.ts";
 import { type InstanceDirectory, removeRunFiles } from "./instance-directory.ts";
 import { CaptureBusyError, type CaptureRequest, type MachineCapture, MachineCaptures } from "./machine-capture.ts";
@@ -63,7 +63,7 @@ interface MachineParts {
   readonly directory: InstanceDirectory;
   readonly process: ProcessIdentity;
   /** The process, where it is our own child: it says how it ended. */
-  readonly child: DetachedProcess | null;
+  readonly child: RunningProgram | null;
   readonly qmp: Qmp;
   readonly log: Log;
   readonly diskKey: DiskKeySource;
@@ -385,7 +385,7 @@ export class Machine {
   }
 }
 
-const described = ({ code, signal }: ProcessExit): string =>
+const described = ({ code, signal }: ProgramExit): string =>
   signal === null ? `QEMU exited with status ${code}` : `QEMU was killed by ${signal}`;
 
 function stateOf(runState: RunState): MachineState {

@@ -9,9 +9,9 @@ import { getPriority, setPriority } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { chain } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import { startDetached } from "../base/programs.ts";
 import type { MachineDisk } from "../model/disk.ts";
 import { volumeNodes, volumeSerial } from "./block-nodes.ts";
-import { spawnDetached } from "./detached-process.ts";
 import { bitmapName, reconcileBitmaps } from "./dirty-bitmaps.ts";
 import { type DiskKey, type DiskKeySource, noDiskKey, secretObject, withSecretFile } from "./disk-key.ts";
 import { captureFile, fleeceFile, type InstanceDirectory, instanceDirectory } from "./instance-directory.ts";
@@ -89,7 +89,7 @@ export async function captureStopped(
     argv.push("--pidfile", directory.storageDaemonPid);
     await rm(directory.storageDaemonLog, { force: true });
     const child = await withSecretFile(encrypted.size === 0 ? null : key, undefined, (secret) =>
-      spawnDetached([daemon, ...argv], directory.path, directory.storageDaemonLog, secret),
+      startDetached([daemon, ...argv], directory.path, directory.storageDaemonLog, secret),
     );
     yieldToOthers(child.pid);
     await untilServing(directory, () => child.exit() !== null);

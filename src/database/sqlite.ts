@@ -15,11 +15,11 @@ export function sqliteDialect(path: string, readOnly: boolean): Dialect {
   connection.exec("pragma synchronous = normal");
   connection.exec("pragma foreign_keys = on");
   if (readOnly) connection.exec("pragma query_only = on");
-  const statements = new Map<string, StatementSync>();
-  const prepare = (sql: string): StatementSync => {
+  const statements = new Map<string, Prepared>();
+  const prepare = (sql: string): Prepared => {
     let statement = statements.get(sql);
     if (statement === undefined) {
-      statement = connection.prepare(sql);
+      statement = prepared(connection.prepare(sql));
       if (statements.size >= MAX_STATEMENTS) {
         const oldest = statements.keys().next().value;
         if (oldest !== undefined) statements.delete(oldest);
@@ -35,20 +35,33 @@ export function sqliteDialect(path: string, readOnly: boolean): Dialect {
         connection.close();
       },
       prepare(sql: string) {
-        const statement = prepare(sql);
-        return {
-          reader: statement.columns().length > 0,
-          all: (parameters: readonly unknown[]) => statement.all(...(parameters as SQLInputValue[])),
-          run: (parameters: readonly unknown[]) => {
-            // A full disk has rolled back already: to do it again fails, and would hide why.
-            if (sql === "rollback" && !connection.isTransaction) return { changes: 0, lastInsertRowid: 0 };
-            const { changes, lastInsertRowid } = statement.run(...(parameters as SQLInputValue[]));
-            return { changes, lastInsertRowid };
-          },
-          iterate: (parameters: readonly unknown[]) =>
-            statement.iterate(...(parameters as SQLInputValue[])) as IterableIterator<unknown>,
-        };
+        // A full disk has rolled back already: to do it again fails, and would hide why.
+        if (sql === "rollback" && !connection.isTransaction) return NOTHING_TO_ROLL_BACK;
+        return prepare(sql);
       },
     },
   });
 }
+
+/** A compiled statement as Kysely asks it. */
+interface Prepared {
+  /** Does it answer rows? Asked of SQLite once: the answer describes every column. */
+  readonly reader: boolean;
+  all(parameters: readonly unknown[]): unknown[];
+  run(parameters: readonly unknown[]): { changes: number | bigint; lastInsertRowid: number | bigint };
+  iterate(parameters: readonly unknown[]): IterableIterator<unknown>;
+}
+
+const prepared = (statement: StatementSync): Prepared => ({
+  reader: statement.columns().length > 0,
+  all: (parameters) => statement.all(...(parameters as SQLInputValue[])),
+  run: (parameters) => statement.run(...(parameters as SQLInputValue[])),
+  iterate: (parameters) => statement.iterate(...(parameters as SQLInputValue[])),
+});
+
+const NOTHING_TO_ROLL_BACK: Prepared = {
+  reader: false,
+  all: () => [],
+  run: () => ({ changes: 0, lastInsertRowid: 0 }),
+  iterate: () => [].values(),
+};

@@ -49,6 +49,7 @@ export function allowance(settings: AllowedImages, accountId: string, now: Date)
  * For launches. @throws ApiError `InvalidAMIID.Unavailable` when the setting is enabled and the image is not allowed
  */
 export async function mustBeAllowed(db: Db, owner: Owner, image: Image, now: Date): Promise<void> {
+  if (image.account_id === owner.accountId) return;
   const settings = await allowedImagesOf(db, owner);
   if (settings.state !== "enabled" || allowance(settings, owner.accountId, now)(image)) return;
   throw new ApiError(

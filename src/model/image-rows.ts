@@ -8,6 +8,7 @@ import { imageArn } from "./arn.ts";
 import { type BlockDevice, snapshotsOf } from "./block-device.ts";
 import {
   canLaunch,
+  EVERYONE,
   type Image,
   imageGone,
   imageNotFound,
@@ -84,7 +85,11 @@ export async function imageForLaunch(db: Db, viewer: Viewer, region: Region, id:
 export async function usableImage(db: Db, viewer: Viewer, region: Region, id: ImageId): Promise<Image> {
   const image = await findImage(db, region, id);
   if (image === undefined) throw imageNotFound(region, id);
-  if (!canLaunch(image, await permissionsOf(db, id), viewer)) throw notAuthorizedToLaunch(region, id);
+  const known: readonly LaunchPermission[] = image.is_public ? [EVERYONE] : [];
+  // Most launches are of public images and one's own: the list of those who may is not read for them.
+  if (!canLaunch(image, known, viewer) && !canLaunch(image, await permissionsOf(db, id), viewer)) {
+    throw notAuthorizedToLaunch(region, id);
+  }
   if (image.state === "deregistered") throw imageGone(region, id);
   return image;
 }

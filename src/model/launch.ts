@@ -5,7 +5,7 @@ import type { InstancesTable } from "../database/tables/ec2.ts";
 import type { Grant } from "./access.ts";
 import { freePrivateAddresses, freePublicAddresses, newMac } from "./addresses.ts";
 import type { EbsDevice } from "./block-device.ts";
-import { setInstanceGroups } from "./security-group-rows.ts";
+import { putInGroups } from "./security-group-rows.ts";
 import { type Tag, writeTags } from "./tags.ts";
 import type { Owner, Subnet } from "./vpc.ts";
 
@@ -95,7 +95,7 @@ export async function insertLaunch(_grant: Grant<"ec2:RunInstances">, tx: Db, la
         profile_association_id: launch.shape.profile_arn === null ? null : newId("instanceProfileAssociation"),
       })
       .execute();
-    await setInstanceGroups(tx, id, launch.groupIds);
+    await putInGroups(tx, id, launch.groupIds);
     await writeTags(tx, owner, { id, type: "instance" }, launch.instanceTags);
     for (const { deviceName, ebs } of launch.volumes) {
       const volumeId = newId("volume");

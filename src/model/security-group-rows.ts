@@ -56,6 +56,11 @@ export async function setInstanceGroups(
   groupIds: readonly SecurityGroupId[],
 ): Promise<void> {
   await tx.deleteFrom("instance_security_groups").where("instance_id", "=", instanceId).execute();
+  await putInGroups(tx, instanceId, groupIds);
+}
+
+/** Of an instance that is in no group yet. */
+export async function putInGroups(tx: Db, instanceId: string, groupIds: readonly SecurityGroupId[]): Promise<void> {
   if (groupIds.length === 0) return;
   await tx
     .insertInto("instance_security_groups")

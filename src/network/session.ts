@@ -5,8 +5,7 @@
 // whose text is known. Whatever comes before it is a complaint, since the commands that we send say nothing.
 //
 // The program ends with our end of its input, so it never outlives the server.
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
+import { type PipedProgram, startPiped } from "../base/programs.ts";
 
 export interface SessionOptions {
   /** Asked at each start: the namespace's holder may have changed. */
@@ -31,7 +30,7 @@ export const toOnePipe = (launcher: readonly string[], program: readonly string[
 
 export class Session {
   readonly #options: SessionOptions;
-  #child: ChildProcess | null = null;
+  #child: PipedProgram | null = null;
   #output = "";
   #wake: () => void = () => {};
   #work: Promise<unknown> = Promise.resolve();
@@ -54,14 +53,14 @@ export class Session {
     const child = this.#child ?? (await this.#start());
     const { mark, markLine } = this.#options;
     this.#output = "";
-    child.stdin!.write(`${lines}\n${markLine}\n`);
+    child.write(`${lines}\n${markLine}\n`);
     const giveUpAt = performance.now() + TIMEOUT_MS;
     while (!mark.test(this.#output)) {
       const left = giveUpAt - performance.now();
       if (this.#child !== child || left <= 0) {
-        child.kill("SIGKILL");
+        child.kill();
         if (this.#child === child) this.#child = null;
-        throw new Error(`${child.spawnfile} ended: ${this.#output.trim().slice(0, 2000)}`);
+        throw new Error(`${this.#options.argv()[0]} ended: ${this.#output.trim().slice(0, 2000)}`);
       }
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, left);
@@ -75,16 +74,12 @@ export class Session {
     if (complaint !== "") throw new Error(complaint.slice(0, 2000));
   }
 
-  async #start(): Promise<ChildProcess> {
-    const argv = this.#options.argv();
-    const child = spawn(argv[0]!, argv.slice(1), { stdio: ["pipe", "pipe", "ignore"] });
-    await once(child, "spawn");
-    child.stdin!.on("error", () => {}); // it ended: noticed by its exit
-    child.stdout!.setEncoding("utf8").on("data", (text: string) => {
+  async #start(): Promise<PipedProgram> {
+    const child = await startPiped(this.#options.argv(), (text) => {
       this.#output += text;
       this.#wake();
     });
-    child.once("exit", () => {
+    void child.ended.then(() => {
       if (this.#child === child) this.#child = null;
       this.#wake();
     });
@@ -107,9 +102,6 @@ export class Session {
   async #close(): Promise<void> {
     const child = this.#child;
     this.#child = null;
-    if (child === null || child.exitCode !== null || child.signalCode !== null) return;
-    const gone = once(child, "exit");
-    child.stdin!.end();
-    await gone;
+    await child?.end();
   }
 }
