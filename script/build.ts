@@ -1,4 +1,5 @@
-// node script/build.ts: the bundles in dist/, which start in a third of the sources' time.
+// node script/build.ts [PROGRAM…]: the bundles in dist/, which start in a third of the sources' time. PROGRAM: another that
+// imports the server's sources, bundled beside them.
 //
 // One bundle for the command line and one for everything that the server runs, each split so that what is imported lazily
 // is loaded lazily. Every program that the sources find by `new URL("./x.ts", import.meta.url)` becomes an entry of its own,
@@ -17,8 +18,11 @@ const DAY_MS = 86_400_000;
 
 const PLACE = /new URL\(\s*"(\.{1,2}\/[^"]*)",\s*import\.meta\.url\s*,?\s*\)/g;
 
-/** `src/storage/block-server.ts` becomes `dist/storage-block-server.mjs`. */
-const bundleName = (file: string): string => relative(source, file).replace(/\.ts$/, "").replaceAll("/", "-");
+/** `src/storage/block-server.ts` becomes `dist/storage-block-server.mjs`, `bench/x.ts` becomes `dist/bench-x.mjs`. */
+const bundleName = (file: string): string =>
+  relative(file.startsWith(`${source}/`) ? source : root, file)
+    .replace(/\.ts$/, "")
+    .replaceAll("/", "-");
 
 /** The programs that the sources start by their place. */
 function programs(): Set<string> {
@@ -127,7 +131,8 @@ async function bundle(
 const started = performance.now();
 const server = join(source, "main.ts");
 const commandLine = join(source, "cli", "main.ts");
-const others = [...programs()].filter((file) => file !== server && file !== commandLine);
+const given = process.argv.slice(2).map((file) => resolve(file));
+const others = [...programs(), ...given].filter((file) => file !== server && file !== commandLine);
 // `ingot` takes the bundle while cli.mjs is newer than all of the sources: it goes first and comes last.
 rmSync(join(output, "cli.mjs"), { force: true });
 const begun = Date.now();

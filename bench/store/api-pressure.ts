@@ -27,13 +27,9 @@ export async function pressed(
   say: (line: string) => void,
 ): Promise<{ quiet: number; busy: number; bytesPerSecond: number }> {
   const scratch = mkdtempSync("/var/tmp/ingot-bench-api-");
-  const server = spawn(
-    process.execPath,
-    [join(ROOT, "src/main.ts"), "--data", join(scratch, "d"), "--port", "0", "--no-image"],
-    {
-      stdio: ["ignore", "pipe", "inherit"],
-    },
-  );
+  const server = spawn(join(ROOT, "ingot"), ["serve", "--data", join(scratch, "d"), "--port", "0", "--no-image"], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
   try {
     const url = await new Promise<string>((resolve, reject) => {
       createInterface({ input: server.stdout }).on("line", (line) => {

@@ -87,7 +87,7 @@ const sizeOf = (path: string): number => {
 
 const scratch = mkdtempSync(join("/var/tmp", "ingot-bench-run-"));
 const NODE = process.execPath;
-/** Sources are compiled once, as in the bundle that is installed, and not by every process. */
+/** As `ingot` has it: what is loaded is compiled once, not by every process. */
 const COMPILED = { NODE_COMPILE_CACHE: join(scratch, "compiled") };
 
 /** One way of keeping images. */
@@ -506,7 +506,7 @@ function report(served: readonly Reads[], api: { quiet: number; busy: number; by
     .map((x) => x.toFixed(1))
     .join(
       " ",
-    )} after, page cache and free memory warm. ${version("restic", "version")}; ${version("borg", "--version")}; casync ${version("casync", "--version")}; ${version("qemu-img", "--version")}. Ingot and restic encrypt, the others do not. Medians of ${rounds} interleaved rounds (casync: one). Ingot is a server that runs, as its users have it; the start of its threads is in its figures. The peers are processes that are started for each task, as their users run them.
+    )} after, page cache and free memory warm. ${version("restic", "version")}; ${version("borg", "--version")}; casync ${version("casync", "--version")}; ${version("qemu-img", "--version")}. Ingot and restic encrypt, the others do not. Medians of ${rounds} interleaved rounds (casync: one). Ingot is a server that runs, as its users have it, from its bundle; the start of its threads is in its figures. The peers are processes that are started for each task, as their users run them.
 
 ${small ? "**Small images: this run only shows that everything works; its ratios say nothing.**\n\n" : ""}${table(["goal", "measured", "goal", ""], goals)}
 
@@ -545,6 +545,7 @@ if (!existsSync(join(data, "boot.units"))) {
     stdio: "inherit",
   });
 }
+RunningIngot.build();
 const begun = loadavg();
 try {
   // Everybody reads from the page cache.
