@@ -22,7 +22,7 @@ import { seal, unseal } from "./identity/seal.ts";
 import { listenForMetadata } from "./metadata/listener.ts";
 import { openSigner } from "./metadata/signer.ts";
 import { openFabric } from "./network/fabric.ts";
-import { Forwarder } from "./network/forwarder.ts";
+import { PublicAddresses } from "./network/public-addresses.ts";
 import { openContentHome } from "./objects/content-home.ts";
 import { Objects } from "./objects/objects.ts";
 import { pageTokens } from "./protocol/pages.ts";
@@ -187,8 +187,8 @@ async function open(
   }
 
   const fabric = await openingFabric;
-  const forwarder = new Forwarder(fabric, log);
-  opened.push(() => forwarder.close());
+  const addresses = await PublicAddresses.open(directory.network, log);
+  opened.push(() => addresses.close());
   const metadata = await listenForMetadata({
     socket: directory.metadataSocket,
     source: metadataSource({
@@ -209,7 +209,7 @@ async function open(
   const host = new Host({
     database,
     storage: hostStorage(store, blocks),
-    network: hostNetwork(fabric, forwarder),
+    network: hostNetwork(fabric, addresses),
     accelerator: accelerator.kind,
     clock,
     log,

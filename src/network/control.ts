@@ -1,4 +1,4 @@
-// How the server speaks with the fabric's own process (agent or switch): a unix socket, one line of request per
+// How the server speaks with the fabric's own processes (agent or switch, forwarder): a unix socket, one line of request per
 // connection, one line of answer.
 //
 //   hello           → ok {"pid":…,"version":…}
@@ -12,8 +12,8 @@ import { connect, createServer, isIPv4, type Server, type Socket } from "node:ne
 import { type Duplex, finished } from "node:stream";
 import { systemCode } from "../base/errors.ts";
 
-/** Grows whenever agent or switch change. A process that says less is replaced. */
-export const PROCESS_VERSION = 3;
+/** Grows whenever agent, switch or forwarder change. A process that says less is replaced. */
+export const PROCESS_VERSION = 4;
 
 const MAX_LINE_BYTES = 256;
 /** Agent and switch answer within a millisecond; a dial may take as long as `DIAL_TIMEOUT_MS`. */

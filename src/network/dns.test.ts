@@ -30,6 +30,7 @@ const state: IndexedState = {
   upstreamDns: null,
   metadataSocket: "",
   apiSocket: "",
+  carrier: "agent",
   nics,
   groups: [],
   forbidden: [],

@@ -1,4 +1,4 @@
-// What the server tells the fabric's process (agent or switch): one JSON file, replaced whole by rename.
+// What the server tells the fabric's processes (agent or switch, forwarder): one JSON file, replaced whole by rename.
 //
 // The reader looks at the file's identity (inode, time, size) whenever it is asked something, and reads it again when
 // that changed. So a machine that was added before its first packet is known by its first packet, without any message
@@ -17,8 +17,10 @@ export interface FabricState {
   readonly metadataSocket: string;
   /** Unix socket on which the server answers API calls of guests. */
   readonly apiSocket: string;
+  /** The process that dials guests, at `CARRIER.sock`. */
+  readonly carrier: "agent" | "switch";
   readonly nics: readonly Nic[];
-  /** Only the user-space switch looks at these; the kernel has its own. */
+  /** The user-space switch and the forwarder look at these; the kernel has its own. */
   readonly groups: readonly SecurityGroupRules[];
   /** Addresses and blocks (CIDR) that guests may not reach through the host. */
   readonly forbidden: readonly string[];
@@ -55,6 +57,7 @@ const NOTHING: FabricState = {
   upstreamDns: null,
   metadataSocket: "",
   apiSocket: "",
+  carrier: "agent",
   nics: [],
   groups: [],
   forbidden: [],

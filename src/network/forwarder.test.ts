@@ -3,24 +3,11 @@ import { once } from "node:events";
 import { connect, createServer } from "node:net";
 import { Duplex, PassThrough } from "node:stream";
 import { test } from "node:test";
-import type { InstanceId, SecurityGroupId, VpcId } from "../base/ids.ts";
 import { silentLog } from "../base/log.ts";
-import type { Nic, SecurityGroupRules, SecurityRule } from "../model/nic.ts";
+import type { SecurityGroupRules, SecurityRule } from "../model/nic.ts";
 import { admits, Forwarder, openPorts, SUBSTITUTE_OFFSET, USUAL_PORTS } from "./forwarder.ts";
+import { GROUP, NIC } from "./nic.fixture.ts";
 
-const groupId = "sg-0a" as SecurityGroupId;
-const nic: Nic = {
-  instanceId: "i-01" as InstanceId,
-  mac: "02:00:00:00:00:01",
-  privateIp: "172.31.5.6",
-  publicIp: "127.91.3.7",
-  vpcId: "vpc-01" as VpcId,
-  vpcCidr: "172.31.0.0/16",
-  subnetCidr: "172.31.0.0/20",
-  hostname: "ip-172-31-5-6.ec2.internal",
-  securityGroups: [groupId],
-  metadata: { enabled: true, hopLimit: 1 },
-};
 const rule = (
   from: number | null,
   to: number | null,
@@ -32,14 +19,14 @@ const rule = (
   toPort: to,
   peer: { kind: "cidr", cidr },
 });
-const group = (...ingress: SecurityRule[]): SecurityGroupRules => ({ groupId, ingress, egress: [] });
-const ports = (...rules: SecurityRule[]) => openPorts(nic, new Map([[groupId, group(...rules)]]));
+const group = (...ingress: SecurityRule[]): SecurityGroupRules => ({ groupId: GROUP, ingress, egress: [] });
+const ports = (...rules: SecurityRule[]) => openPorts(NIC, new Map([[GROUP, group(...rules)]]));
 
 test("which ports are open to the host", () => {
   assert.deepEqual(ports(rule(22, 22), rule(8000, 8003)), [22, 8000, 8001, 8002, 8003]);
   assert.deepEqual(ports(rule(22, 22, "127.0.0.1/32"), rule(23, 23, "10.0.0.0/8"), rule(24, 24, "::/0")), [22]);
   assert.deepEqual(ports(rule(22, 22, "0.0.0.0/0", 17)), []);
-  assert.deepEqual(ports({ ...rule(22, 22), peer: { kind: "group", groupId } }), []);
+  assert.deepEqual(ports({ ...rule(22, 22), peer: { kind: "group", groupId: GROUP } }), []);
 });
 
 test("a wide rule opens the usual ports", () => {
@@ -55,12 +42,12 @@ test("a wide rule opens the usual ports", () => {
 });
 
 test("each client is judged by its own address", () => {
-  const groups = new Map([[groupId, group(rule(22, 22, "127.0.0.1/32"), rule(80, 90))]]);
-  assert.equal(admits(nic, groups, 22, "127.0.0.1"), true);
-  assert.equal(admits(nic, groups, 22, "127.0.0.2"), false);
-  assert.equal(admits(nic, groups, 85, "127.0.0.2"), true);
-  assert.equal(admits(nic, groups, 91, "127.0.0.1"), false);
-  assert.equal(admits(nic, groups, 22, "::1"), false);
+  const groups = new Map([[GROUP, group(rule(22, 22, "127.0.0.1/32"), rule(80, 90))]]);
+  assert.equal(admits(NIC, groups, 22, "127.0.0.1"), true);
+  assert.equal(admits(NIC, groups, 22, "127.0.0.2"), false);
+  assert.equal(admits(NIC, groups, 85, "127.0.0.2"), true);
+  assert.equal(admits(NIC, groups, 91, "127.0.0.1"), false);
+  assert.equal(admits(NIC, groups, 22, "::1"), false);
 });
 
 test("a port that another program holds on all addresses is replaced by one 10000 above", async (t) => {
@@ -71,7 +58,7 @@ test("a port that another program holds on all addresses is replaced by one 1000
   if (port + SUBSTITUTE_OFFSET > 65535) return t.skip("the system gave too high a port");
   const forwarder = new Forwarder({ dial: async () => loop() }, silentLog);
   t.after(() => forwarder.close());
-  await forwarder.sync([nic], [group(rule(port, port))]);
+  await forwarder.sync([NIC], [group(rule(port, port))]);
   const [opened] = forwarder.ports();
   assert.equal(opened?.port, port);
   assert.equal(opened?.hostPort, port + SUBSTITUTE_OFFSET);
@@ -85,7 +72,7 @@ test("a port that another program holds on all addresses is replaced by one 1000
 test("an instance that goes takes its listeners with it", async (t) => {
   const forwarder = new Forwarder({ dial: async () => loop() }, silentLog);
   t.after(() => forwarder.close());
-  await forwarder.sync([nic], [group(rule(48_211, 48_212))]);
+  await forwarder.sync([NIC], [group(rule(48_211, 48_212))]);
   assert.deepEqual(
     forwarder.ports().map((p) => p.hostPort),
     [48_211, 48_212],

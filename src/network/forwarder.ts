@@ -97,12 +97,13 @@ export class Forwarder {
     const missing = [...wanted].filter(([key]) => (this.#listeners.get(key)?.server ?? null) === null);
     await Promise.all(
       missing.map(async ([key, { publicIp, port }]) => {
-        this.#listeners.set(key, await this.#listen(publicIp, port));
+        this.#listeners.set(key, await this.#listen(publicIp, port, this.#listeners.get(key)?.problem ?? null));
       }),
     );
   }
 
-  async #listen(publicIp: string, port: number): Promise<Listener | Failed> {
+  /** @param before  what was wrong at the last try: said once */
+  async #listen(publicIp: string, port: number, before: string | null): Promise<Listener | Failed> {
     try {
       return { server: await this.#open(publicIp, port, port), hostPort: port, problem: null };
     } catch (error) {
@@ -115,19 +116,19 @@ export class Forwarder {
             ? `another program of the host listens on port ${port} of all addresses`
             : chain(error);
       if ((code !== "EACCES" && code !== "EADDRINUSE") || substitute > 65535)
-        return this.#failed(publicIp, port, problem);
+        return this.#failed(publicIp, port, problem, before);
       try {
         const server = await this.#open(publicIp, port, substitute);
         this.#log.info({ publicIp, port, hostPort: substitute }, `${problem}; ${substitute} stands for it`);
         return { server, hostPort: substitute, problem };
       } catch (again) {
-        return this.#failed(publicIp, port, `${problem}; ${substitute}: ${chain(again)}`);
+        return this.#failed(publicIp, port, `${problem}; ${substitute}: ${chain(again)}`, before);
       }
     }
   }
 
-  #failed(publicIp: string, port: number, problem: string): Failed {
-    this.#log.warn({ publicIp, port, problem }, "a public port could not be opened");
+  #failed(publicIp: string, port: number, problem: string, before: string | null): Failed {
+    if (problem !== before) this.#log.warn({ publicIp, port, problem }, "a public port could not be opened");
     return { server: null, hostPort: null, problem };
   }
 

@@ -123,11 +123,15 @@ async function isCurrent(socket: string): Promise<boolean> {
   }
 }
 
-// A small heap: neither agent nor switch holds state worth mentioning.
+// A small heap: neither of them holds state worth mentioning.
 const NODE_FLAGS = ["--max-semi-space-size=1", "--max-old-space-size=128", "--disable-warning=ExperimentalWarning"];
 
 // A build writes these anew for where its bundles are (script/build.ts).
-const ENTRIES = { agent: new URL("./agent.ts", import.meta.url), switch: new URL("./switch.ts", import.meta.url) };
+const ENTRIES = {
+  agent: new URL("./agent.ts", import.meta.url),
+  switch: new URL("./switch.ts", import.meta.url),
+  forwarder: new URL("./forwarder-process.ts", import.meta.url),
+};
 
 export function nodeArgv(entry: keyof typeof ENTRIES, directory: string): string[] {
   return [process.execPath, ...NODE_FLAGS, fileURLToPath(ENTRIES[entry]), directory];

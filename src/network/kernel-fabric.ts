@@ -179,6 +179,7 @@ class KernelFabric implements Fabric {
       upstreamDns: UPLINK_RESOLVER,
       metadataSocket: this.#options.metadataSocket,
       apiSocket: this.#options.apiSocket,
+      carrier: "agent",
       nics,
       groups,
       forbidden: [],

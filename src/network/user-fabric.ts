@@ -96,6 +96,7 @@ class UserFabric implements Fabric {
       upstreamDns: null,
       metadataSocket: this.#options.metadataSocket,
       apiSocket: this.#options.apiSocket,
+      carrier: "switch",
       nics,
       groups,
       forbidden: forbidden((this.#options.hostAddresses ?? hostAddresses)()),

@@ -1,21 +1,18 @@
 // The network as the host's reconciler uses it: the fabric, and the public addresses that lead into it.
 import type { HostNetwork } from "../compute/host-parts.ts";
-import type { SecurityGroupRules } from "../model/nic.ts";
 import type { Fabric } from "../network/fabric.ts";
-import type { Forwarder } from "../network/forwarder.ts";
+import type { PublicAddresses } from "../network/public-addresses.ts";
 
-export function hostNetwork(fabric: Fabric, forwarder: Forwarder): HostNetwork {
-  let inForce: readonly SecurityGroupRules[] = [];
-  const forward = () => forwarder.sync(fabric.nics(), inForce);
+export function hostNetwork(fabric: Fabric, addresses: PublicAddresses): HostNetwork {
   return {
     async addInstance(nic) {
       const attachment = await fabric.addInstance(nic);
-      await forward();
+      await addresses.sync();
       return attachment;
     },
     async removeInstance(id) {
       await fabric.removeInstance(id);
-      await forward();
+      await addresses.sync();
     },
     async setRules(groups, nics) {
       // Only those that have a place already: the others get theirs when their machine starts.
@@ -24,13 +21,11 @@ export function hostNetwork(fabric: Fabric, forwarder: Forwarder): HostNetwork {
         groups,
         nics.filter((nic) => placed.has(nic.instanceId)),
       );
-      inForce = groups;
-      await forward();
+      await addresses.sync();
     },
     async sync(nics, groups) {
       await fabric.sync(nics, groups);
-      inForce = groups;
-      await forward();
+      await addresses.sync();
     },
   };
 }

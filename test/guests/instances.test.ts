@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
 import {
   chmodSync,
   existsSync,
@@ -13,6 +14,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
@@ -61,6 +63,21 @@ async function until<T>(what: string, look: () => Promise<T | undefined>): Promi
     assert.ok(performance.now() < giveUpAt, `${what}: not within ${PATIENCE_MS / 1000} s`);
     await delay(100);
   }
+}
+
+/** A connection to an SSH server that has said its name and waits for its client's. */
+async function sshSession(address: string) {
+  const socket = connect(22, address);
+  const next = async (): Promise<string> => String((await once(socket, "data"))[0]);
+  assert.match(await next(), /^SSH-2\.0-/);
+  return {
+    /** Says the client's name: the server answers with what it can do. */
+    async goesOn() {
+      socket.write("SSH-2.0-session\r\n");
+      assert.match(await next(), /curve25519-sha256/);
+      socket.destroy();
+    },
+  };
 }
 
 /** One platform with ingot/tiny, a key, and a group that lets SSH in. */
@@ -411,7 +428,7 @@ test("a shared image launches in the account that it is shared with, and in no o
   await terminate([source?.InstanceId ?? ""]);
 });
 
-test("guests outlive the server; an image whose capture a kill -9 interrupted is finished or has a reason", async (t) => {
+test("guests and their connections outlive the server; an image whose capture a kill -9 interrupted is finished or has a reason", async (t) => {
   const { platform, ec2, launch, run, describe, terminate } = await world(t);
   const [instance] = await launch();
   assert.ok(instance);
@@ -422,8 +439,11 @@ test("guests outlive the server; an image whose capture a kill -9 interrupted is
   const { ImageId = "" } = await ec2.send(
     new CreateImageCommand({ InstanceId: instance.InstanceId, Name: "interrupted", NoReboot: true }),
   );
+  const session = await sshSession(instance.PublicIpAddress ?? "");
   await platform.kill9();
+  assert.equal(await run(instance, "cat /proc/sys/kernel/random/boot_id"), boot, "reached while no server runs");
   await platform.startServer();
+  await session.goesOn();
   const settled = await until("the image's end", async () => {
     const { Images: [image] = [] } = await ec2.send(new DescribeImagesCommand({ ImageIds: [ImageId] }));
     return image?.State === "pending" ? undefined : image;
