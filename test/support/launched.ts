@@ -78,7 +78,9 @@ export async function launched(
 /** What a command says over SSH, once that answers. @throws Error when the command fails, or nobody answers in time */
 export async function overSsh(destination: string, keyFile: string, command: string): Promise<string> {
   const options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "ConnectTimeout=10"];
-  const settings = [...options, "BatchMode=yes"].flatMap((option) => ["-o", option]);
+  // A guest that is reset in the middle says nothing more: asked every five seconds, it says that it knows of no session.
+  const alive = ["ServerAliveInterval=5", "ServerAliveCountMax=12"];
+  const settings = [...options, ...alive, "BatchMode=yes"].flatMap((option) => ["-o", option]);
   const argv = ["-F", "none", "-i", keyFile, ...settings, destination, command];
   const giveUpAt = performance.now() + PATIENCE_MS;
   for (;;) {
