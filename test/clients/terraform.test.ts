@@ -2,11 +2,13 @@
 import assert from "node:assert/strict";
 import { cpSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { test } from "node:test";
+import { type TestContext, test } from "node:test";
 import {
   DescribeImageAttributeCommand,
   DescribeImagesCommand,
   DescribeInstancesCommand,
+  DescribeLaunchTemplatesCommand,
+  DescribeLaunchTemplateVersionsCommand,
   DescribeSnapshotsCommand,
   DescribeVolumesCommand,
 } from "@aws-sdk/client-ec2";
@@ -18,12 +20,18 @@ import { startPlatform } from "../support/platform.ts";
 /** Where the provider lies on machines that cannot ask a registry; see `provider_installation` in Terraform's manual. */
 const MIRROR = process.env.TF_PLUGIN_MIRROR ?? "/opt/tf-plugins";
 
-test("Terraform: images, copies, shares, volumes, roles, a machine with provisioners", async (t) => {
+/** Terraform, where it and the provider are; else the test is skipped. */
+function installed(t: TestContext): string | undefined {
   const program = findProgram("terraform");
-  if (program === undefined) return t.skip("terraform is not installed");
-  if (!existsSync(join(MIRROR, "registry.terraform.io/hashicorp/aws"))) {
-    return t.skip(`the AWS provider is not in ${MIRROR}`);
-  }
+  if (program === undefined) t.skip("terraform is not installed");
+  else if (existsSync(join(MIRROR, "registry.terraform.io/hashicorp/aws"))) return program;
+  else t.skip(`the AWS provider is not in ${MIRROR}`);
+  return undefined;
+}
+
+test("Terraform: images, copies, shares, volumes, roles, a machine with provisioners", async (t) => {
+  const program = installed(t);
+  if (program === undefined) return;
   const platform = await startPlatform(t, { image: true });
   const { ec2, iam } = platform;
   const friend = await platform.createAccount();
@@ -74,34 +82,73 @@ test("Terraform: images, copies, shares, volumes, roles, a machine with provisio
   assert.deepEqual(Snapshots, []);
 });
 
-test("Terraform: what Ingot does not have is refused by name, at once", async (t) => {
-  const program = findProgram("terraform");
-  if (program === undefined) return t.skip("terraform is not installed");
-  if (!existsSync(join(MIRROR, "registry.terraform.io/hashicorp/aws"))) {
-    return t.skip(`the AWS provider is not in ${MIRROR}`);
-  }
+/** Terraform in a directory of its own, with one file that may be written anew. */
+async function small(t: TestContext, program: string) {
   const platform = await startPlatform(t);
   const directory = scratchDirectory(t, "terraform");
   writeFileSync(join(directory, "rc"), `provider_installation { filesystem_mirror { path = "${MIRROR}" } }\n`);
-  writeFileSync(
-    join(directory, "main.tf"),
-    `provider "aws" {
-      region = "us-east-1"
-    }
-    resource "aws_launch_template" "t" {
-      name     = "web"
-      image_id = "ami-0123456789abcdef0"
-    }\n`,
-  );
+  const write = (resource: string) =>
+    writeFileSync(join(directory, "main.tf"), `provider "aws" {\n  region = "us-east-1"\n}\n${resource}\n`);
   const env = clientEnvironment(platform, directory, {
     CHECKPOINT_DISABLE: "1",
     TF_CLI_CONFIG_FILE: join(directory, "rc"),
   });
+  write("");
   await succeed(t, program, ["init", "-no-color"], { cwd: directory, env });
-  const { code, stderr } = await runProgram(t, program, ["apply", "-auto-approve", "-no-color"], {
-    cwd: directory,
-    env,
-  });
+  const run = (command: string, ...argv: string[]) =>
+    runProgram(t, program, [command, "-no-color", ...argv], { cwd: directory, env });
+  return { platform, write, run };
+}
+
+test("Terraform: a launch template gets a version for each change", async (t) => {
+  const program = installed(t);
+  if (program === undefined) return;
+  const { platform, write, run } = await small(t, program);
+  const template = (userData: string) => `resource "aws_launch_template" "web" {
+    name                   = "web"
+    image_id               = "ami-0123456789abcdef0"
+    instance_type          = "t3.nano"
+    user_data              = base64encode("${userData}")
+    update_default_version = true
+    metadata_options {
+      http_tokens                 = "required"
+      http_put_response_hop_limit = 2
+    }
+    block_device_mappings {
+      device_name = "/dev/xvda"
+      ebs { volume_size = 2 }
+    }
+    tag_specifications {
+      resource_type = "instance"
+      tags          = { Name = "web" }
+    }
+    tags = { by = "terraform" }
+  }`;
+  for (const [version, userData] of [
+    [1, "one"],
+    [2, "two"],
+  ] as const) {
+    write(template(userData));
+    const applied = await run("apply", "-auto-approve");
+    assert.equal(applied.code, 0, applied.stdout + applied.stderr);
+    const plan = await run("plan", "-detailed-exitcode");
+    assert.equal(plan.code, 0, plan.stdout + plan.stderr);
+    const { LaunchTemplateVersions: [found] = [] } = await platform.ec2.send(
+      new DescribeLaunchTemplateVersionsCommand({ LaunchTemplateName: "web", Versions: ["$Default"] }),
+    );
+    assert.equal(found?.VersionNumber, version);
+    assert.equal(Buffer.from(found.LaunchTemplateData?.UserData ?? "", "base64").toString(), userData);
+  }
+  assert.equal((await run("destroy", "-auto-approve")).code, 0);
+  assert.deepEqual((await platform.ec2.send(new DescribeLaunchTemplatesCommand({}))).LaunchTemplates, []);
+});
+
+test("Terraform: what Ingot does not have is refused by name, at once", async (t) => {
+  const program = installed(t);
+  if (program === undefined) return;
+  const { write, run } = await small(t, program);
+  write('resource "aws_eip" "address" {}');
+  const { code, stderr } = await run("apply", "-auto-approve");
   assert.equal(code, 1);
-  assert.match(stderr.replaceAll(/\s+/g, " "), /UnsupportedOperation.*CreateLaunchTemplate/);
+  assert.match(stderr.replaceAll(/\s+/g, " "), /UnsupportedOperation.*AllocateAddress/);
 });
