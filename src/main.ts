@@ -187,7 +187,7 @@ async function open(
   }
 
   const fabric = await openingFabric;
-  const addresses = await PublicAddresses.open(directory.network, log);
+  const addresses = new PublicAddresses(directory.network, log);
   opened.push(() => addresses.close());
   const metadata = await listenForMetadata({
     socket: directory.metadataSocket,

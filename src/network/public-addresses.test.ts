@@ -80,7 +80,7 @@ test("a public address outlives the server that opened it, and the next server t
   const agent = await carrier();
   t.after(() => close(agent));
   open(port);
-  const first = await PublicAddresses.open(directory, silentLog);
+  const first = new PublicAddresses(directory, silentLog);
   await first.sync();
   assert.equal(await echo(port, "one"), "one");
   const before = findProcess(directory, "forwarder");
@@ -88,7 +88,7 @@ test("a public address outlives the server that opened it, and the next server t
   first.close();
   assert.equal(await echo(port, "two"), "two", "no server is there");
 
-  const second = await PublicAddresses.open(directory, silentLog);
+  const second = new PublicAddresses(directory, silentLog);
   t.after(() => second.close());
   open(null);
   await second.sync();
@@ -104,7 +104,7 @@ test("killed, it is started again and knows everything", async (t) => {
   const agent = await carrier();
   t.after(() => close(agent));
   open(port);
-  const addresses = await PublicAddresses.open(directory, silentLog);
+  const addresses = new PublicAddresses(directory, silentLog);
   t.after(() => addresses.close());
   await addresses.sync();
   const killed = findProcess(directory, "forwarder");
@@ -121,7 +121,7 @@ test("killed, it is started again and knows everything", async (t) => {
 test("a connection waits for a carrier that is being started again", async (t) => {
   const { directory, port, open, carrier } = await world(t);
   open(port);
-  const addresses = await PublicAddresses.open(directory, silentLog);
+  const addresses = new PublicAddresses(directory, silentLog);
   t.after(() => addresses.close());
   await addresses.sync();
   const heard = echo(port, "patience");

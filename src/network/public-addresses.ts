@@ -16,21 +16,15 @@ export class PublicAddresses {
   readonly #watch: NodeJS.Timeout;
 
   /** @param directory  the fabric's, which is there */
-  static async open(directory: string, log: Log): Promise<PublicAddresses> {
-    const addresses = new PublicAddresses(directory, log);
-    await addresses.#process.adopt();
-    // Where it has to be started, nobody waits for it: it is needed by the first machine.
-    void addresses.#ensure();
-    return addresses;
-  }
-
-  private constructor(directory: string, log: Log) {
+  constructor(directory: string, log: Log) {
     this.#log = log;
     this.#socket = join(directory, `${NAME}.sock`);
     const argv = () => nodeArgv("forwarder", directory);
     this.#process = keepProcess({ directory, name: NAME, log, socket: this.#socket, argv });
     this.#watch = setInterval(() => void this.#ensure(), WATCH_INTERVAL_MS);
     this.#watch.unref();
+    // Where it has to be started, nobody waits for it: it is needed by the first machine.
+    void this.#ensure();
   }
 
   /**
