@@ -18,7 +18,7 @@ export interface LocalProcess {
   readonly startTicks: string;
 }
 
-const NETWORK_PROCESSES = ["holder", "agent", "slirp4netns", "switch", "router"];
+const NETWORK_PROCESSES = ["forwarder", "holder", "agent", "slirp4netns", "switch", "router"];
 const GREETING_MS = 2_000;
 const POLL_MS = 20;
 

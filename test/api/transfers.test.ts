@@ -424,13 +424,15 @@ describe("CreateStoreImageTask and CreateRestoreImageTask", () => {
 });
 
 test("a killed server's tasks go on with the next one; what was cancelled leaves nothing", async () => {
-  // Long enough that a kill finds it under way, whatever the machine.
+  // Long enough that a kill, a few calls later, finds it under way.
   const big = randomBytes(96 * MIB);
   await putObject("big.raw", big);
+  const ImageId = await registerImage(platform, "exported-through-a-kill");
   const begin = async () =>
     (await ec2.send(new ImportSnapshotCommand({ DiskContainer: container("big.raw", "RAW") }))).ImportTaskId ?? "";
   const [first, second, third] = [await begin(), await begin(), await begin()];
-  const ImageId = await registerImage(platform, "exported-through-a-kill");
+  const { State } = await ec2.send(new CancelImportTaskCommand({ ImportTaskId: third }));
+  assert.equal(State, "deleting");
   const { ExportImageTaskId = "" } = await ec2.send(
     new ExportImageCommand({
       ImageId,
@@ -438,8 +440,6 @@ test("a killed server's tasks go on with the next one; what was cancelled leaves
       S3ExportLocation: { S3Bucket: BUCKET, S3Prefix: "k/" },
     }),
   );
-  const { State } = await ec2.send(new CancelImportTaskCommand({ ImportTaskId: third }));
-  assert.equal(State, "deleting");
   await platform.kill9();
   await platform.startServer();
   await waitUntilSnapshotImported({ client: ec2, ...WAIT }, { ImportTaskIds: [first, second] });

@@ -1,9 +1,8 @@
 // The whole way: real guests from images, through the official SDK and real SSH. Emulated guests cost seconds each, so a test
 // here tells one story and asserts along it.
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { once } from "node:events";
 import {
   chmodSync,
   existsSync,
@@ -14,9 +13,9 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { type TestContext, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
@@ -65,17 +64,22 @@ async function until<T>(what: string, look: () => Promise<T | undefined>): Promi
   }
 }
 
-/** A connection to an SSH server that has said its name and waits for its client's. */
-async function sshSession(address: string) {
-  const socket = connect(22, address);
-  const next = async (): Promise<string> => String((await once(socket, "data"))[0]);
-  assert.match(await next(), /^SSH-2\.0-/);
+const SSH_OPTIONS = [
+  ...["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "ConnectTimeout=10"],
+  "BatchMode=yes",
+].flatMap((option) => ["-o", option]);
+
+/** An SSH session that says each line again. */
+function echoing(t: TestContext, address: string, key: string) {
+  const child = spawn("ssh", [...SSH_OPTIONS, "-i", key, `root@${address}`, "cat"], {
+    stdio: ["pipe", "pipe", "ignore"],
+  });
+  t.after(() => child.kill());
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   return {
-    /** Says the client's name: the server answers with what it can do. */
-    async goesOn() {
-      socket.write("SSH-2.0-session\r\n");
-      assert.match(await next(), /curve25519-sha256/);
-      socket.destroy();
+    async says(line: string) {
+      child.stdin.write(`${line}\n`);
+      assert.equal((await lines.next()).value, line);
     },
   };
 }
@@ -137,22 +141,7 @@ async function world(t: TestContext) {
   };
   /** Runs a command as root; undefined when SSH does not answer, or the command fails. */
   const tryRun = async (address: string, command: string): Promise<string | undefined> => {
-    const argv = [
-      "-o",
-      "StrictHostKeyChecking=no",
-      "-o",
-      "UserKnownHostsFile=/dev/null",
-      "-o",
-      "LogLevel=ERROR",
-      "-o",
-      "ConnectTimeout=10",
-      "-o",
-      "BatchMode=yes",
-      "-i",
-      key,
-      `root@${address}`,
-      command,
-    ];
+    const argv = [...SSH_OPTIONS, "-i", key, `root@${address}`, command];
     try {
       return (await promisify(execFile)("ssh", argv, { timeout: 60_000 })).stdout.trim();
     } catch {
@@ -429,7 +418,7 @@ test("a shared image launches in the account that it is shared with, and in no o
 });
 
 test("guests and their connections outlive the server; an image whose capture a kill -9 interrupted is finished or has a reason", async (t) => {
-  const { platform, ec2, launch, run, describe, terminate } = await world(t);
+  const { platform, ec2, key, launch, run, describe, terminate } = await world(t);
   const [instance] = await launch();
   assert.ok(instance);
   const boot = await run(instance, "cat /proc/sys/kernel/random/boot_id");
@@ -439,11 +428,13 @@ test("guests and their connections outlive the server; an image whose capture a 
   const { ImageId = "" } = await ec2.send(
     new CreateImageCommand({ InstanceId: instance.InstanceId, Name: "interrupted", NoReboot: true }),
   );
-  const session = await sshSession(instance.PublicIpAddress ?? "");
+  const session = echoing(t, instance.PublicIpAddress ?? "", key);
+  await session.says("a server runs");
   await platform.kill9();
+  await session.says("it is gone");
   assert.equal(await run(instance, "cat /proc/sys/kernel/random/boot_id"), boot, "reached while no server runs");
   await platform.startServer();
-  await session.goesOn();
+  await session.says("another runs");
   const settled = await until("the image's end", async () => {
     const { Images: [image] = [] } = await ec2.send(new DescribeImagesCommand({ ImageIds: [ImageId] }));
     return image?.State === "pending" ? undefined : image;
