@@ -1,9 +1,9 @@
-// node bench/store/run.ts [--small] [--dir DIR] [--rounds 3]: Ingot's block store against restic, borg, casync and qemu-img.
+// node bench/store/run.ts [--small] [--dir DIR] [--rounds 3] [--reads]: Ingot's block store against restic, borg, casync and qemu-img.
 //
 // Works on what bench/store/data.ts has made (made now where it is missing). Rounds are interleaved: each keeps all seven
 // images with every tool, one tool after another, from an empty repository. Medians; casync, by far the slowest, runs in
 // the first round only. Every tool is a process of its own under /usr/bin/time: wall, CPU (user and system, of all its
-// threads and children) and the largest resident size. Writes bench/store/results.md.
+// threads and children) and the largest resident size. Writes bench/store/results.md; with --reads, which only reads, results-reads.md.
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import {
@@ -30,7 +30,12 @@ import { bootReads, type RandomReads, randomReads } from "./reads.ts";
 import { type Cost, cpuOf, RunningIngot, residentMbOf } from "./running-ingot.ts";
 
 const { values } = parseArgs({
-  options: { small: { type: "boolean" }, dir: { type: "string" }, rounds: { type: "string", default: "3" } },
+  options: {
+    small: { type: "boolean" },
+    dir: { type: "string" },
+    rounds: { type: "string", default: "3" },
+    reads: { type: "boolean" },
+  },
 });
 const small = values.small === true;
 const data = values.dir ?? (small ? "/var/tmp/ingot-bench-store-small" : "/var/tmp/ingot-bench-store");
@@ -385,6 +390,7 @@ async function reads(): Promise<Reads[]> {
       const result = results[i]!;
       for (const what of ["random", "boot"] as const) {
         const socket = join(scratch, `${n}-${i}-${what}.sock`);
+        warmMemory(WARM_BYTES);
         const child = spawn(server.program, server.argv(socket), { stdio: ["ignore", "ignore", "inherit"] });
         while (!existsSync(socket)) await new Promise((resume) => setTimeout(resume, 10));
         const name = server.program === "nbdkit" ? "" : "disk";
@@ -404,6 +410,7 @@ async function reads(): Promise<Reads[]> {
     ] as const) {
       const result = results.find((each) => each.name === name)!;
       if (name === FIRST_BOOT) rmSync(profiles, { recursive: true, force: true });
+      warmMemory(WARM_BYTES);
       const { socket = "", pid = 0 } = (await process.ask({ command: "serve", id })).answer;
       // A server that has served another image: its code is compiled, and its cache holds nothing of this one.
       await randomReads(
@@ -428,6 +435,31 @@ const table = (headings: readonly string[], rows: readonly (readonly string[])[]
     `|${headings.map(() => "---").join("|")}|`,
     ...rows.map((row) => `| ${row.join(" | ")} |`),
   ].join("\n");
+
+const readsTable = (served: readonly Reads[]): string =>
+  table(
+    ["server", "4 KiB random p50 µs", "p99 µs", "a boot's reads, ms: median, fastest, slowest", "resident MB"],
+    served.map(({ name, random, boot, residentMb }) => [
+      name,
+      random.length > 0 ? String(median(random.map(({ p50Us }) => p50Us))) : "",
+      random.length > 0 ? String(median(random.map(({ p99Us }) => p99Us))) : "",
+      [median(boot), Math.min(...boot), Math.max(...boot)].map((ms) => ms.toFixed(0)).join(", "),
+      String(residentMb),
+    ]),
+  );
+
+/** What `reads` needs, and nothing else. */
+async function onlyReads(): Promise<void> {
+  for (const tool of TOOLS.filter(({ name }) => name === "Ingot" || name === "qcow2 zstd")) {
+    const home = homeOf(tool);
+    await tool.begin(home);
+    for (const image of ["other", "v6"] as const) await tool.keep(home, image, null);
+    await tool.end?.(home);
+  }
+  const text = `# Reads of v6 through NBD\n\n\`node bench/store/run.ts --reads --rounds ${rounds}\`, ${new Date().toISOString().slice(0, 16)}Z: ${cpus().length} × ${cpus()[0]?.model.trim()}.\n\n${readsTable(await reads())}\n`;
+  writeFileSync(join(import.meta.dirname, "results-reads.md"), text);
+  console.log(text);
+}
 
 function report(served: readonly Reads[], api: { quiet: number; busy: number; bytesPerSecond: number }): string {
   const of = (name: string): Measured => measured.get(TOOLS.find((tool) => tool.name === name)!)!;
@@ -521,16 +553,7 @@ ${table(
 
 ## Reads of v6 through NBD
 
-${table(
-  ["server", "4 KiB random p50 µs", "p99 µs", "a boot's reads, ms", "resident MB"],
-  served.map(({ name, random, boot, residentMb }) => [
-    name,
-    random.length > 0 ? String(median(random.map(({ p50Us }) => p50Us))) : "",
-    random.length > 0 ? String(median(random.map(({ p99Us }) => p99Us))) : "",
-    median(boot).toFixed(0),
-    String(residentMb),
-  ]),
-)}
+${readsTable(served)}
 
 One read at a time, of data only; the boot's reads eight at a time, in 64 KiB units${small ? " (made up for small images)" : ", as v6 really read them up to its login prompt"}. Each measurement begins with an empty cache of the server's own.
 
@@ -553,6 +576,14 @@ try {
     execFileSync("cat", [raw(image), ...(existsSync(overlay(image)) ? [overlay(image)] : [])], {
       stdio: ["ignore", "ignore", "inherit"],
     });
+  if (values.reads === true) await onlyReads();
+  else await everything();
+} finally {
+  for (const each of running.values()) await each.end();
+  rmSync(scratch, { recursive: true, force: true });
+}
+
+async function everything(): Promise<void> {
   // Fills the compiler's cache.
   const ingot = TOOLS[0]!;
   await ingot.begin(join(scratch, "warm"));
@@ -566,7 +597,4 @@ try {
   const text = report(served, api);
   writeFileSync(join(import.meta.dirname, small ? "results-small.md" : "results.md"), text);
   console.log(text);
-} finally {
-  for (const each of running.values()) await each.end();
-  rmSync(scratch, { recursive: true, force: true });
 }
