@@ -1,9 +1,10 @@
-// node bench/store/run.ts [--small] [--dir DIR] [--rounds 3] [--reads]: Ingot's block store against restic, borg, casync and qemu-img.
+// node bench/store/run.ts [--small] [--dir DIR] [--rounds 3] [--reads | --first]: Ingot's block store against restic, borg, casync and qemu-img.
 //
 // Works on what bench/store/data.ts has made (made now where it is missing). Rounds are interleaved: each keeps all seven
 // images with every tool, one tool after another, from an empty repository. Medians; casync, by far the slowest, runs in
 // the first round only. Every tool is a process of its own under /usr/bin/time: wall, CPU (user and system, of all its
-// threads and children) and the largest resident size. Writes bench/store/results.md; with --reads, which only reads, results-reads.md.
+// threads and children) and the largest resident size. Writes bench/store/results.md; with --reads, which only reads, results-reads.md, and
+// with --first, which only keeps and restores one image, results-first.md.
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import {
@@ -35,6 +36,7 @@ const { values } = parseArgs({
     dir: { type: "string" },
     rounds: { type: "string", default: "3" },
     reads: { type: "boolean" },
+    first: { type: "boolean" },
   },
 });
 const small = values.small === true;
@@ -461,6 +463,46 @@ async function onlyReads(): Promise<void> {
   console.log(text);
 }
 
+/** The first capture and a restore alone, in many rounds: both take less than two seconds, so single ones differ. */
+async function onlyFirst(): Promise<void> {
+  const tools = TOOLS.filter(({ name }) => name === "Ingot" || name === "restic" || name === "qcow2 zstd");
+  const path = join(scratch, "restored");
+  for (let n = 1; n <= rounds; n++) {
+    for (const tool of tools) {
+      const home = homeOf(tool);
+      const found = measured.get(tool)!;
+      await tool.begin(home);
+      warmMemory(WARM_BYTES);
+      found.keep.get("v1")!.push(await tool.keep(home, "v1", null));
+      warmMemory(tool.dense === true ? bytesOf("v1") + WARM_BYTES : WARM_BYTES);
+      found.restore.push(await tool.restore(home, "v1", path));
+      rmSync(path);
+      await tool.end?.(home);
+      rmSync(home, { recursive: true });
+    }
+    say(`round ${n}`);
+  }
+  const walls = (costs: readonly Cost[]): string => {
+    const all = costs.map(({ wallS }) => wallS);
+    return [median(all), Math.min(...all), Math.max(...all)].map((s) => s.toFixed(2)).join(", ");
+  };
+  const figures = tools.map((tool) => ({ name: tool.name, ...measured.get(tool)! }));
+  const ours = figures[0]!;
+  const ratio = (theirs: readonly Cost[], own: readonly Cost[]): string =>
+    `${(median(theirs.map(({ wallS }) => wallS)) / median(own.map(({ wallS }) => wallS))).toFixed(2)} ×`;
+  const rows = figures.map(({ name, keep, restore }) => [
+    name,
+    walls(keep.get("v1")!),
+    ratio(keep.get("v1")!, ours.keep.get("v1")!),
+    walls(restore),
+    ratio(restore, ours.restore),
+  ]);
+  const headings = ["", "first capture, s: median, fastest, slowest", "÷ Ingot", "restore, s", "÷ Ingot"];
+  const text = `# The first capture and a restore of v1\n\n\`node bench/store/run.ts --first --rounds ${rounds}\`, ${new Date().toISOString().slice(0, 16)}Z: ${cpus().length} × ${cpus()[0]?.model.trim()}. Wall.\n\n${table(headings, rows)}\n`;
+  writeFileSync(join(import.meta.dirname, "results-first.md"), text);
+  console.log(text);
+}
+
 function report(served: readonly Reads[], api: { quiet: number; busy: number; bytesPerSecond: number }): string {
   const of = (name: string): Measured => measured.get(TOOLS.find((tool) => tool.name === name)!)!;
   const keep = (name: string, image: Image, what: "wallS" | "cpuS" | "residentMb"): number =>
@@ -577,6 +619,7 @@ try {
       stdio: ["ignore", "ignore", "inherit"],
     });
   if (values.reads === true) await onlyReads();
+  else if (values.first === true) await onlyFirst();
   else await everything();
 } finally {
   for (const each of running.values()) await each.end();
