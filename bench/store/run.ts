@@ -1,10 +1,12 @@
-// node bench/store/run.ts [--small] [--dir DIR] [--rounds 3] [--reads | --first]: Ingot's block store against restic, borg, casync and qemu-img.
+// node bench/store/run.ts [--small] [--dir DIR] [--rounds 3] [--reads | --first]
+//
+// Ingot's block store against restic, borg, casync and qemu-img.
 //
 // Works on what bench/store/data.ts has made (made now where it is missing). Rounds are interleaved: each keeps all seven
 // images with every tool, one tool after another, from an empty repository. Medians; casync, by far the slowest, runs in
 // the first round only. Every tool is a process of its own under /usr/bin/time: wall, CPU (user and system, of all its
-// threads and children) and the largest resident size. Writes bench/store/results.md; with --reads, which only reads, results-reads.md, and
-// with --first, which only keeps and restores one image, results-first.md.
+// threads and children) and the largest resident size. Writes bench/store/results.md; with --reads, which only reads,
+// results-reads.md, and with --first, which only keeps and restores one image, results-first.md.
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import {
@@ -291,8 +293,9 @@ const measured = new Map<Tool, Measured>(
 const say = (line: string): void => console.log(`${new Date().toISOString().slice(11, 19)} ${line}`);
 const homeOf = (tool: Tool): string => join(scratch, tool.name.replace(/\W+/g, "-"));
 
-async function round(number: number): Promise<void> {
-  for (const tool of TOOLS) {
+/** @param images  that each tool keeps, v1 among them, which it then restores */
+async function round(number: number, tools: readonly Tool[], images: readonly Image[]): Promise<void> {
+  for (const tool of tools) {
     if (number > tool.rounds) continue;
     const home = homeOf(tool);
     rmSync(home, { recursive: true, force: true });
@@ -300,7 +303,7 @@ async function round(number: number): Promise<void> {
     await tool.begin(home);
     let stored = 0;
     let before: Image | null = null;
-    for (const image of IMAGES) {
+    for (const image of images) {
       warmMemory(WARM_BYTES);
       found.keep.get(image)!.push(await tool.keep(home, image, before));
       const now = sizeOf(home);
@@ -309,12 +312,10 @@ async function round(number: number): Promise<void> {
       before = image;
     }
     const path = join(scratch, "restored");
-    for (const image of ["v1"] as const) {
-      warmMemory(tool.dense === true ? bytesOf("v1") + WARM_BYTES : WARM_BYTES);
-      found.restore.push(await tool.restore(home, image, path));
-      execFileSync("cmp", [path, raw(image)]);
-      rmSync(path);
-    }
+    warmMemory(tool.dense === true ? bytesOf("v1") + WARM_BYTES : WARM_BYTES);
+    found.restore.push(await tool.restore(home, "v1", path));
+    execFileSync("cmp", [path, raw("v1")]);
+    rmSync(path);
     await tool.end?.(home);
     say(`round ${number}: ${tool.name}, ${(stored / 1e6).toFixed(0)} MB`);
     // Ingot's and qemu's are read from later.
@@ -466,22 +467,7 @@ async function onlyReads(): Promise<void> {
 /** The first capture and a restore alone, in many rounds: both take less than two seconds, so single ones differ. */
 async function onlyFirst(): Promise<void> {
   const tools = TOOLS.filter(({ name }) => name === "Ingot" || name === "restic" || name === "qcow2 zstd");
-  const path = join(scratch, "restored");
-  for (let n = 1; n <= rounds; n++) {
-    for (const tool of tools) {
-      const home = homeOf(tool);
-      const found = measured.get(tool)!;
-      await tool.begin(home);
-      warmMemory(WARM_BYTES);
-      found.keep.get("v1")!.push(await tool.keep(home, "v1", null));
-      warmMemory(tool.dense === true ? bytesOf("v1") + WARM_BYTES : WARM_BYTES);
-      found.restore.push(await tool.restore(home, "v1", path));
-      rmSync(path);
-      await tool.end?.(home);
-      rmSync(home, { recursive: true });
-    }
-    say(`round ${n}`);
-  }
+  for (let n = 1; n <= rounds; n++) await round(n, tools, ["v1"]);
   const walls = (costs: readonly Cost[]): string => {
     const all = costs.map(({ wallS }) => wallS);
     return [median(all), Math.min(...all), Math.max(...all)].map((s) => s.toFixed(2)).join(", ");
@@ -618,6 +604,7 @@ try {
     execFileSync("cat", [raw(image), ...(existsSync(overlay(image)) ? [overlay(image)] : [])], {
       stdio: ["ignore", "ignore", "inherit"],
     });
+  await compileOnce();
   if (values.reads === true) await onlyReads();
   else if (values.first === true) await onlyFirst();
   else await everything();
@@ -626,15 +613,18 @@ try {
   rmSync(scratch, { recursive: true, force: true });
 }
 
-async function everything(): Promise<void> {
-  // Fills the compiler's cache.
+/** Fills the compiler's cache. */
+async function compileOnce(): Promise<void> {
   const ingot = TOOLS[0]!;
   await ingot.begin(join(scratch, "warm"));
   await ingot.keep(join(scratch, "warm"), "v1", null);
   await ingot.restore(join(scratch, "warm"), "v1", join(scratch, "warm.raw"));
   await ingot.end?.(join(scratch, "warm"));
   for (const name of ["warm", "warm.raw"]) rmSync(join(scratch, name), { recursive: true });
-  for (let n = 1; n <= rounds; n++) await round(n);
+}
+
+async function everything(): Promise<void> {
+  for (let n = 1; n <= rounds; n++) await round(n, TOOLS, IMAGES);
   const served = await reads();
   const api = await pressed(raw("v6"), say);
   const text = report(served, api);

@@ -173,7 +173,7 @@ function thread(): Programs {
 
 let programs: Programs | null = null;
 
-/** From now on programs are started by a thread of their own. It takes 40 ms to come up. */
+/** From now on programs are started by a thread of their own. It comes up meanwhile. */
 export function startProgramsElsewhere(): void {
   if (programs?.elsewhere !== true) programs = thread();
 }
@@ -229,7 +229,7 @@ export async function startPiped(argv: readonly string[], output: (text: string)
 }
 
 /**
- * Runs a program to its end. It is killed after `limitMs`.
+ * Runs a program to its end. It is asked to end after `limitMs`.
  * @returns its standard output. @throws Error with what the program said, when it fails or cannot be started
  */
 export async function runProgram(argv: readonly string[], input: string, limitMs: number): Promise<string> {

@@ -8,7 +8,6 @@
 // Everything that carries packets is a detached process: guests go on while no server runs, and the next server adopts
 // what it finds. All names and sockets lie in the fabric's directory or in its own namespace, so any number of data
 // directories share a machine.
-import type { Duplex } from "node:stream";
 import type { InstanceId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import type { Nic, NicAttachment, SecurityGroupRules } from "../model/nic.ts";
@@ -50,12 +49,6 @@ export interface Fabric {
 
   /** IMDS on or off, and its hop limit, at once. */
   setMetadata(instanceId: InstanceId, metadata: Nic["metadata"]): Promise<void>;
-
-  /**
-   * A TCP connection from the host to a guest, past its groups: the caller has checked them (`forwarder.ts`).
-   * @throws Error whose chain holds the system code: ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH
-   */
-  dial(privateIp: string, port: number): Promise<Duplex>;
 
   /** At a server's start: these instances and no others. What already runs is not disturbed. */
   sync(nics: readonly Nic[], groups: readonly SecurityGroupRules[]): Promise<void>;

@@ -4,17 +4,12 @@
 // Started as `node forwarder-process.ts DIRECTORY`. It decides nothing and keeps nothing: what it knows is the state file,
 // and it may be killed and started again; only the connections that pass through it end with it.
 import { join } from "node:path";
-import type { Duplex } from "node:stream";
-import { setTimeout as delay } from "node:timers/promises";
-import { chain } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
-import { controlServer, dial } from "./control.ts";
+import { controlServer } from "./control.ts";
 import { endWithDirectory } from "./directory-gone.ts";
 import { stateReader } from "./fabric-state.ts";
 import { Forwarder } from "./forwarder.ts";
-
-/** The process that dials is started again within a second of its end. */
-const CARRIER_WAIT_MS = 3_000;
+import { guestDial } from "./guest-dial.ts";
 
 const directory = process.argv[2];
 if (directory === undefined) throw new Error("usage: forwarder-process DIRECTORY");
@@ -24,12 +19,8 @@ const state = stateReader(directory);
 const say = (level: string) => (fields: object, message: string) =>
   void process.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), level, ...fields, message })}\n`);
 const log: Log = { debug() {}, info: say("info"), warn: say("warn"), error: say("error") };
-process.on("uncaughtException", (error) => {
-  log.error({ error: chain(error) }, "the forwarder ends");
-  process.exit(1);
-});
 
-const forwarder = new Forwarder({ dial: dialGuest }, log);
+const forwarder = new Forwarder(guestDial(directory), log);
 const sync = () => forwarder.sync(state().nics, state().groups);
 await sync();
 await controlServer(join(directory, "forwarder.sock"), {
@@ -37,17 +28,3 @@ await controlServer(join(directory, "forwarder.sock"), {
   dial: () => Promise.reject(new Error("the forwarder dials for clients only")),
 });
 endWithDirectory(directory, []);
-
-async function dialGuest(ip: string, port: number): Promise<Duplex> {
-  const giveUpAt = performance.now() + CARRIER_WAIT_MS;
-  for (;;) {
-    try {
-      return await dial(join(directory ?? "", `${state().carrier}.sock`), ip, port);
-    } catch (error) {
-      // What the carrier says of a guest is an answer; that it is not there, is not.
-      const absent = error instanceof Error && error.cause instanceof Error && "syscall" in error.cause;
-      if (!absent || performance.now() > giveUpAt) throw error;
-      await delay(50);
-    }
-  }
-}

@@ -56,7 +56,7 @@ test("a port that another program holds on all addresses is replaced by one 1000
   t.after(() => other.close());
   const { port } = other.address() as { port: number };
   if (port + SUBSTITUTE_OFFSET > 65535) return t.skip("the system gave too high a port");
-  const forwarder = new Forwarder({ dial: async () => loop() }, silentLog);
+  const forwarder = new Forwarder(async () => loop(), silentLog);
   t.after(() => forwarder.close());
   await forwarder.sync([NIC], [group(rule(port, port))]);
   const [opened] = forwarder.ports();
@@ -70,7 +70,7 @@ test("a port that another program holds on all addresses is replaced by one 1000
 });
 
 test("an instance that goes takes its listeners with it", async (t) => {
-  const forwarder = new Forwarder({ dial: async () => loop() }, silentLog);
+  const forwarder = new Forwarder(async () => loop(), silentLog);
   t.after(() => forwarder.close());
   await forwarder.sync([NIC], [group(rule(48_211, 48_212))]);
   assert.deepEqual(

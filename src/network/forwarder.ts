@@ -18,7 +18,7 @@ import { contains, parseIpv4 } from "../model/ipv4.ts";
 import type { Nic, SecurityGroupRules, SecurityRule } from "../model/nic.ts";
 import { parseCidr } from "./address.ts";
 import { join } from "./control.ts";
-import type { Fabric } from "./fabric.ts";
+import type { GuestDial } from "./guest-dial.ts";
 
 /** A range up to this wide gets a listener on each port: 1000 cost 60 ms. */
 const MAX_RANGE_PORTS = 1024;
@@ -60,7 +60,7 @@ interface Failed {
 }
 
 export class Forwarder {
-  readonly #fabric: Pick<Fabric, "dial">;
+  readonly #dial: GuestDial;
   readonly #log: Log;
   /** By `publicIp:port`. */
   readonly #listeners = new Map<string, Listener | Failed>();
@@ -69,8 +69,8 @@ export class Forwarder {
   #work: Promise<void> = Promise.resolve();
   #closed = false;
 
-  constructor(fabric: Pick<Fabric, "dial">, log: Log) {
-    this.#fabric = fabric;
+  constructor(dial: GuestDial, log: Log) {
+    this.#dial = dial;
     this.#log = log;
   }
 
@@ -150,7 +150,7 @@ export class Forwarder {
       client.resetAndDestroy();
       return;
     }
-    this.#fabric.dial(nic.privateIp, port).then(
+    this.#dial(nic.privateIp, port).then(
       (guest) => {
         if (client.destroyed) guest.destroy();
         else join(client, guest);

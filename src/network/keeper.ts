@@ -4,7 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { Log } from "../base/log.ts";
 import { hello, PROCESS_VERSION } from "./control.ts";
-import { endProcess, findProcess, isAlive, logTail, type ProcessRecord, startDetached } from "./process-record.ts";
+import { endProcess, findProcess, isAlive, logTail, type ProcessRecord, startKept } from "./process-record.ts";
 
 /** Node starts in 50 ms here; a machine that boots ten guests at once may need long. */
 const READY_TIMEOUT_MS = 30_000;
@@ -64,9 +64,9 @@ export function keepProcess(options: KeepOptions): Keeper {
   }
 
   async function start(): Promise<void> {
-    const { record: started, child } = await startDetached({ directory, name, argv: options.argv() });
+    const { record: started, program } = await startKept({ directory, name, argv: options.argv() });
     // Notice at once, rather than at the next check. An adopted one is noticed at the check.
-    child.once("exit", () => {
+    void program.ended.then(() => {
       if (record !== started) return; // ended by us
       failures++;
       notBefore = failures < 2 ? 0 : performance.now() + Math.min(MAX_BACKOFF_MS, 100 * 2 ** failures);

@@ -5,13 +5,12 @@
 // to the other's tap), and filtering needs only the plain `forward` hook.
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import type { Duplex } from "node:stream";
 import { chain } from "../base/errors.ts";
 import type { InstanceId } from "../base/ids.ts";
 import type { Nic, NicAttachment, SecurityGroupRules } from "../model/nic.ts";
 import { LINK_LOCAL_RESOLVER, METADATA_IP } from "./address.ts";
 import { run } from "./command.ts";
-import { dial, reload } from "./control.ts";
+import { reload } from "./control.ts";
 import { Desired } from "./desired.ts";
 import type { Fabric, FabricOptions, FabricStatus } from "./fabric.ts";
 import { writeState } from "./fabric-state.ts";
@@ -212,11 +211,6 @@ class KernelFabric implements Fabric {
 
   nics(): readonly Nic[] {
     return this.#desired.nics;
-  }
-
-  async dial(privateIp: string, port: number): Promise<Duplex> {
-    if (this.#agent.pid() === null) await this.#agent.ensure();
-    return dial(this.#socket, privateIp, port);
   }
 
   /** Starts again what has died; notices new addresses of the host. */

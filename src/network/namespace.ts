@@ -7,7 +7,7 @@ import { readdirSync, readFileSync, readlinkSync, renameSync, rmSync, writeFileS
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { run } from "./command.ts";
-import { endProcess, findProcess, logTail, type ProcessRecord, startDetached } from "./process-record.ts";
+import { endProcess, findProcess, logTail, type ProcessRecord, startKept } from "./process-record.ts";
 
 export type KernelMode = "root" | "rootless";
 
@@ -99,14 +99,14 @@ export async function endNamespace(directory: string, holder: ProcessRecord | nu
 
 async function startHolder(directory: string, argv: readonly string[], inode: string | null): Promise<ProcessRecord> {
   const own = readlinkSync("/proc/self/ns/net");
-  const { record, child } = await startDetached({ directory, name: "holder", argv });
+  const { record, program } = await startKept({ directory, name: "holder", argv });
   const giveUpAt = performance.now() + READY_TIMEOUT_MS;
   for (;;) {
     const now = inodeOf(record.pid);
     const entered = inode === null ? now !== null && now !== own : now === inode;
     // The name changes with the exec, which comes after everything that unshare or nsenter do.
     if (entered && commandOf(record.pid) === "sleep") return record;
-    if (child.exitCode !== null || performance.now() > giveUpAt) {
+    if (program.exit() !== null || performance.now() > giveUpAt) {
       await endProcess(directory, "holder", record);
       throw new Error(`the namespace's holder did not start: ${logTail(directory, "holder")}`);
     }

@@ -2,12 +2,11 @@
 //
 // A pid alone names nothing: it is reused, and all of them are after a reboot. So a record holds the boot's id and the
 // process's start time in clock ticks (field 22 of /proc/PID/stat), and a process is touched only when both agree.
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
-import { closeSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { systemCode } from "../base/errors.ts";
+import { type RunningProgram, startDetached } from "../base/programs.ts";
 
 export interface ProcessRecord {
   readonly pid: number;
@@ -63,44 +62,33 @@ function writeRecord(directory: string, name: string, record: ProcessRecord): vo
   renameSync(`${path}.new`, path);
 }
 
-export interface Detached {
+export interface KeptProcess {
   readonly record: ProcessRecord;
-  readonly child: ChildProcess;
+  readonly program: RunningProgram;
 }
 
-export interface DetachedOptions {
+export interface KeptProcessOptions {
   readonly directory: string;
   /** Names the record `NAME.pid` and the log `NAME.log`. */
   readonly name: string;
   readonly argv: readonly string[];
-  readonly cwd?: string;
-  readonly env?: NodeJS.ProcessEnv;
 }
 
 /**
- * Starts a process that outlives this one, in a session of its own, its output in `NAME.log` (begun anew).
+ * Starts a process that outlives this one, its output in `NAME.log` (begun anew), and writes it down.
  * The argv's launchers (unshare, nsenter) must exec without forking, so that the pid is the program's own.
  */
-export async function startDetached(options: DetachedOptions): Promise<Detached> {
-  const { directory, name, argv } = options;
-  const log = openSync(join(directory, `${name}.log`), "w", 0o600);
+export async function startKept({ directory, name, argv }: KeptProcessOptions): Promise<KeptProcess> {
+  const log = join(directory, `${name}.log`);
   try {
-    const child = spawn(argv[0]!, argv.slice(1), {
-      detached: true,
-      stdio: ["ignore", log, log],
-      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-      ...(options.env === undefined ? {} : { env: options.env }),
-    });
-    await once(child, "spawn");
-    child.unref();
-    const record = child.pid === undefined ? null : recordOf(child.pid);
+    writeFileSync(log, "", { mode: 0o600 });
+    const program = await startDetached(argv, process.cwd(), log);
+    const record = recordOf(program.pid);
     if (record === null) throw new Error(`${argv[0]} ended at once: ${logTail(directory, name)}`);
     writeRecord(directory, name, record);
-    return { record, child };
+    return { record, program };
   } catch (error) {
     throw new Error(`start ${name}`, { cause: error });
-  } finally {
-    closeSync(log);
   }
 }
 

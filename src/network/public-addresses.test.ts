@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { connect, createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -59,7 +59,7 @@ async function world(t: TestContext) {
     guest.close();
     rmSync(directory, { recursive: true, force: true });
   });
-  return { directory, port, open, carrier, log: () => readFileSync(join(directory, "forwarder.log"), "utf8") };
+  return { directory, port, open, carrier };
 }
 
 /** Says something and hears it again. @throws Error when there is nobody */

@@ -2,12 +2,11 @@
 // support, a third of the kernel fabric's throughput.
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import type { Duplex } from "node:stream";
 import { chain } from "../base/errors.ts";
 import type { InstanceId } from "../base/ids.ts";
 import type { Nic, NicAttachment, SecurityGroupRules } from "../model/nic.ts";
 import { run } from "./command.ts";
-import { dial, reload } from "./control.ts";
+import { reload } from "./control.ts";
 import { Desired } from "./desired.ts";
 import type { Fabric, FabricOptions, FabricStatus } from "./fabric.ts";
 import { writeState } from "./fabric-state.ts";
@@ -142,11 +141,6 @@ class UserFabric implements Fabric {
 
   nics(): readonly Nic[] {
     return this.#desired.nics;
-  }
-
-  async dial(privateIp: string, port: number): Promise<Duplex> {
-    if (this.#switch.pid() === null) await this.#switch.ensure();
-    return dial(this.#socket, privateIp, port);
   }
 
   status(): FabricStatus {

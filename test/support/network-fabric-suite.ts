@@ -17,6 +17,7 @@ import { silentLog } from "../../src/base/log.ts";
 import type { Nic, SecurityGroupRules, SecurityRule } from "../../src/model/nic.ts";
 import type { Fabric, FabricOptions } from "../../src/network/fabric.ts";
 import { Forwarder } from "../../src/network/forwarder.ts";
+import { guestDial } from "../../src/network/guest-dial.ts";
 import { startTicksOf } from "../../src/network/process-record.ts";
 import { bootGuest, type Guest, prepareGuest } from "./network-guest.ts";
 
@@ -115,6 +116,7 @@ export function fabricSuite(name: string, open: (options: FabricOptions) => Prom
       apiSocket: join(directory, "api.sock"),
       hostAddresses: () => hidden,
     };
+    const dial = guestDial(options.directory);
     let fabric: Fabric;
     const guests: Guest[] = [];
     let [A, B, C]: Guest[] = [];
@@ -330,7 +332,7 @@ export function fabricSuite(name: string, open: (options: FabricOptions) => Prom
     test("the host dials guests past their groups: bytes both ways, each side ending by itself", async () => {
       await rules(group(ONE, [], []), group(TWO, []));
       await A!.run("(nc -l -p 7000 >/tmp/got </www/hello) & sleep 0.2");
-      const stream = await fabric.dial(a.privateIp, 7000);
+      const stream = await dial(a.privateIp, 7000);
       const sent = randomBytes(1_500_000);
       stream.end(sent);
       assert.equal((await collect(stream)).toString(), "hello from 0\n");
@@ -340,19 +342,19 @@ export function fabricSuite(name: string, open: (options: FabricOptions) => Prom
       await A!.run(
         "dd if=/dev/urandom of=/tmp/sent bs=1000 count=1500; (nc -l -p 7001 </tmp/sent >/dev/null) & sleep 0.2",
       );
-      const other = await fabric.dial(a.privateIp, 7001);
+      const other = await dial(a.privateIp, 7001);
       const got = await collect(other); // busybox nc leaves when the other side ends first
       other.end();
       assert.match(await A!.run("sha256sum /tmp/sent"), new RegExp(createHash("sha256").update(got).digest("hex")));
     });
 
     test("dialling where nobody listens is refused, and where no guest is, unreachable", async () => {
-      await assert.rejects(fabric.dial(a.privateIp, 7999), causedBy("ECONNREFUSED"));
-      await assert.rejects(fabric.dial("172.31.9.9", 22), causedBy("EHOSTUNREACH"));
+      await assert.rejects(dial(a.privateIp, 7999), causedBy("ECONNREFUSED"));
+      await assert.rejects(dial("172.31.9.9", 22), causedBy("EHOSTUNREACH"));
     });
 
     test("a public address answers on the ports that the groups open to the client, and follows the rules", async (t) => {
-      const forwarder = new Forwarder(fabric, silentLog);
+      const forwarder = new Forwarder(dial, silentLog);
       t.after(() => forwarder.close());
       const sync = (ingress: SecurityRule[]) => forwarder.sync([a, b, c], [group(ONE, [all]), group(TWO, ingress)]);
       await sync([tcp(8080, { kind: "cidr", cidr: "127.0.0.0/8" }), tcp(7998)]);
@@ -410,7 +412,7 @@ export function fabricSuite(name: string, open: (options: FabricOptions) => Prom
       );
       assert.match(await A!.run("udhcpc -i eth0 -n -q -t 10"), /lease of 172\.31\.5\.1 obtained/);
       await until("guests meet", () => fetches(A!, b.privateIp));
-      (await fabric.dial(a.privateIp, 8080)).destroy();
+      (await dial(a.privateIp, 8080)).destroy();
     });
 
     test("so may the way out", async (t) => {
@@ -442,7 +444,7 @@ export function fabricSuite(name: string, open: (options: FabricOptions) => Prom
       );
       assert.equal(await fetches(A!, b.privateIp, 8080), false);
       assert.equal(await fetches(A!, b.privateIp, 8081), true);
-      await assert.rejects(fabric.dial("172.31.5.9", 22), causedBy("EHOSTUNREACH"));
+      await assert.rejects(dial("172.31.5.9", 22), causedBy("EHOSTUNREACH"));
     });
 
     test("with the server away the metadata service says so at once", async () => {
